@@ -20,7 +20,7 @@ RESERVED_NAMES = frozenset(
     """www api admin app login logout setup internal static repos people orgs teams mirrors
     backups activity events search badge invite audit jobs docs system status account metrics
     health healthz readyz mail smtp imap ns ns1 ns2 ftp wpad autodiscover autoconfig mta-sts
-    localhost dev tmp api-docs help assets favicon robots me preview trash""".split()
+    localhost dev tmp api-docs help assets favicon robots me preview""".split()
 )
 RESERVED_LOGINS = frozenset("nobody anonymous developer reader root admin site fossilrepo".split())
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

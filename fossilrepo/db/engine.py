@@ -1,0 +1,109 @@
+"""One connection pool to the control database, and the errors of its drivers in our words.
+
+Owns engine, pragmas, transactions and the translation of driver errors. Knows
+no table. SQLite runs in WAL mode with foreign keys and a busy timeout; every
+writing transaction there begins IMMEDIATE, so that two writers wait for each
+other instead of failing half-way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from fossilrepo.config import Settings
+from fossilrepo.errors import Conflict, FossilrepoError, Unavailable
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Database:
+    """Transactions on the control database; `read()` and `write()` give connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = database_url(settings)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine: AsyncEngine = _engine(self.url, self.is_sqlite)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for queries; what it sees is one consistent state."""
+        with _our_errors():
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed at the end of the block, undone when it raises."""
+        with _our_errors():
+            async with self.engine.connect() as connection:
+                if self.is_sqlite:
+                    await connection.exec_driver_sql("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    await connection.rollback()
+                    raise
+                await connection.commit()
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def database_url(settings: Settings) -> URL:
+    """The SQLAlchemy URL of the configured database, with its async driver."""
+    if settings.database.url == "sqlite":
+        return URL.create("sqlite+aiosqlite", database=str(settings.database_file))
+    return make_url(settings.database.url).set(drivername="postgresql+asyncpg")
+
+
+def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
+    if not is_sqlite:
+        return create_async_engine(url, pool_size=5, max_overflow=5, pool_pre_ping=True)
+    engine = create_async_engine(url, pool_size=4, max_overflow=4, connect_args={"timeout": 10})
+
+    def prepare(connection: Any, record: object) -> None:
+        connection.isolation_level = None  # transactions are begun by us, see `write`
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "trusted_schema=OFF",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    return engine
+
+
+class _our_errors:
+    """Turn a driver's error into one of ours, without the statement and its values."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or not isinstance(error, DBAPIError):
+            return
+        raise translate(error) from error
+
+
+def translate(error: DBAPIError) -> FossilrepoError:
+    """The error in our words: a taken name, a busy or an absent database, or what it was."""
+    text = str(error.orig).splitlines()[0] if error.orig else "no text"
+    if isinstance(error, IntegrityError):
+        return Conflict("something with this name or login exists already")
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        return Unavailable(
+            f"the control database does not answer: {text}",
+            hint="try again; if it stays, see `fossilrepo doctor`",
+        )
+    return FossilrepoError(f"the control database refused a statement: {text}")

@@ -1,0 +1,175 @@
+"""The rows of people, their sessions and their tokens.
+
+Owns the queries on `users`, `sessions`, `one_time_tokens` and `api_tokens`.
+Sees hashes only: a cookie's or a token's own value never comes here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from fossilrepo.db import rows
+from fossilrepo.db.engine import Database
+from fossilrepo.db.tables import api_tokens, one_time_tokens, sessions, users
+from fossilrepo.errors import NotFound
+from fossilrepo.models import Session, User
+
+
+class PeopleStore:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def add_user(self, **values: Any) -> User:
+        """A new person; Conflict when the login exists."""
+        query = insert(users).values(**values).returning(users)
+        async with self._db.write() as connection:
+            return rows.user((await connection.execute(query)).one())
+
+    async def user(self, login: str) -> User | None:
+        async with self._db.read() as connection:
+            row = (await connection.execute(select(users).where(users.c.login == login))).first()
+        return rows.user(row) if row else None
+
+    async def users(self) -> list[User]:
+        async with self._db.read() as connection:
+            found = await connection.execute(select(users).order_by(users.c.login))
+            return [rows.user(row) for row in found]
+
+    async def count(self) -> int:
+        async with self._db.read() as connection:
+            return (await connection.execute(select(func.count(users.c.id)))).scalar_one()
+
+    async def credentials(self, login: str) -> tuple[User, str] | None:
+        """The person and the argon2id hash of the password."""
+        async with self._db.read() as connection:
+            row = (await connection.execute(select(users).where(users.c.login == login))).first()
+        return (rows.user(row), row.password_hash) if row else None
+
+    async def sync_secrets(self) -> dict[int, bytes]:
+        """User id to encrypted sync secret."""
+        async with self._db.read() as connection:
+            found = await connection.execute(select(users.c.id, users.c.sync_secret))
+            return {row.id: row.sync_secret for row in found}
+
+    async def update_user(self, login: str, **changes: Any) -> User:
+        query = update(users).where(users.c.login == login).values(**changes).returning(users)
+        async with self._db.write() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            raise NotFound(f"there is no person with the login {login!r}")
+        return rows.user(row)
+
+    # Sessions
+
+    async def add_session(self, **values: Any) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(insert(sessions).values(**values))
+
+    async def session(self, token_hash: str, at: datetime) -> tuple[Session, datetime] | None:
+        """The live session of an enabled person, and when it was last seen."""
+        query = (
+            select(
+                users,
+                sessions.c.csrf,
+                sessions.c.created_at.label("began_at"),
+                sessions.c.expires_at,
+                sessions.c.last_seen.label("session_seen"),
+            )
+            .join(sessions, sessions.c.user_id == users.c.id)
+            .where(
+                sessions.c.token_hash == token_hash,
+                sessions.c.expires_at > at,
+                users.c.disabled.is_(False),
+            )
+        )
+        async with self._db.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        return Session(rows.user(row), row.csrf, row.began_at, row.expires_at), row.session_seen
+
+    async def touch_session(self, token_hash: str, user_id: int, at: datetime) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(
+                update(sessions).where(sessions.c.token_hash == token_hash).values(last_seen=at)
+            )
+            await connection.execute(
+                update(users).where(users.c.id == user_id).values(last_seen=at)
+            )
+
+    async def end_session(self, token_hash: str) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash))
+
+    async def end_sessions_of(self, user_id: int) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
+
+    async def forget_expired(self, at: datetime) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(delete(sessions).where(sessions.c.expires_at <= at))
+            await connection.execute(
+                delete(one_time_tokens).where(one_time_tokens.c.expires_at <= at)
+            )
+
+    # One-time links
+
+    async def add_one_time_token(self, **values: Any) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(insert(one_time_tokens).values(**values))
+
+    async def has_one_time_token(self, token_hash: str, purpose: str, at: datetime) -> bool:
+        query = select(one_time_tokens.c.token_hash).where(
+            one_time_tokens.c.token_hash == token_hash,
+            one_time_tokens.c.purpose == purpose,
+            one_time_tokens.c.expires_at > at,
+        )
+        async with self._db.read() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def drop_one_time_tokens(self, purpose: str) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(
+                delete(one_time_tokens).where(one_time_tokens.c.purpose == purpose)
+            )
+
+    # API tokens
+
+    async def add_api_token(self, **values: Any) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(insert(api_tokens).values(**values))
+
+    async def api_tokens(self) -> list[dict[str, Any]]:
+        query = (
+            select(api_tokens, users.c.login)
+            .join(users, users.c.id == api_tokens.c.user_id)
+            .order_by(api_tokens.c.created_at)
+        )
+        async with self._db.read() as connection:
+            return [dict(row._mapping) for row in await connection.execute(query)]
+
+    async def api_token_user(self, token_hash: str, at: datetime) -> User | None:
+        query = (
+            select(users, api_tokens.c.expires_at, api_tokens.c.id.label("token_id"))
+            .join(api_tokens, api_tokens.c.user_id == users.c.id)
+            .where(api_tokens.c.token_hash == token_hash, users.c.disabled.is_(False))
+        )
+        async with self._db.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None or (row.expires_at is not None and row.expires_at <= at):
+            return None
+        return rows.user(row)
+
+    async def touch_api_token(self, token_hash: str, at: datetime) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(
+                update(api_tokens).where(api_tokens.c.token_hash == token_hash).values(last_used=at)
+            )
+
+    async def remove_api_token(self, token_id: str) -> bool:
+        async with self._db.write() as connection:
+            done = await connection.execute(delete(api_tokens).where(api_tokens.c.id == token_id))
+        return done.rowcount > 0

@@ -1,0 +1,53 @@
+"""From rows to models, in one place.
+
+Owns the mapping of table columns to the frozen dataclasses; the stores use it
+so that a new column is read in one line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from fossilrepo.models import (
+    AuditEntry,
+    DropIn,
+    Job,
+    JobState,
+    Repository,
+    RepositoryState,
+    Trust,
+    User,
+    Visibility,
+)
+
+
+def repository(row: Row[Any]) -> Repository:
+    mapping = row._mapping
+    values = {key: mapping[key] for key in Repository.__dataclass_fields__}
+    values["visibility"] = Visibility(values["visibility"])
+    values["state"] = RepositoryState(values["state"])
+    values["trust"] = Trust(values["trust"])
+    values["removed"] = tuple(values["removed"] or ())
+    return Repository(**values)
+
+
+def drop_in(row: Row[Any]) -> DropIn:
+    return DropIn(**row._mapping)
+
+
+def user(row: Row[Any]) -> User:
+    mapping = row._mapping
+    return User(**{key: mapping[key] for key in User.__dataclass_fields__})
+
+
+def job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    values.pop("owner")
+    values["state"] = JobState(values["state"])
+    return Job(**values)
+
+
+def audit_entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(**row._mapping)

@@ -1,0 +1,174 @@
+"""The tables of the control database, the same on SQLite and PostgreSQL.
+
+Owns table and column names only. The first migration creates exactly these;
+every later change is a migration of its own, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC; SQLite gives back naive times, which are made aware again."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value  # type: ignore[no-any-return]
+        return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+repositories = Table(
+    "repositories",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", String(63), unique=True),  # null: in the trash
+    Column("title", Text, nullable=False, default=""),
+    Column("description", Text, nullable=False, default=""),
+    Column("org", String(63), nullable=False, default="main"),
+    Column("visibility", String(10), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("trust", String(10), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", String(63), nullable=False, default=""),
+    Column("project_code", String(80), nullable=False, default=""),
+    Column("size_bytes", BigInteger, nullable=False, default=0),
+    Column("checkins", Integer, nullable=False, default=0),
+    Column("last_change", Moment),
+    Column("deleted_at", Moment),
+    Column("deleted_name", String(63)),
+    Column("reason", Text, nullable=False, default=""),
+    Column("removed", JSON, nullable=False, default=list),
+    Column("kept_aside", JSON, nullable=False, default=dict),  # values of what was removed
+    Index("ix_repositories_state_name", "state", "name"),
+)
+
+native_users = Table(
+    "native_users",
+    metadata,
+    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("login", Text, primary_key=True),
+    Column("capabilities", Text, nullable=False, default=""),  # as the repository brought them
+)
+
+drop_ins = Table(
+    "drop_ins",
+    metadata,
+    Column("filename", Text, primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("login", String(32), nullable=False, unique=True),
+    Column("name", Text, nullable=False, default=""),
+    Column("email", Text, nullable=False, default=""),
+    Column("is_admin", Boolean, nullable=False, default=False),
+    Column("disabled", Boolean, nullable=False, default=False),
+    Column("password_hash", Text, nullable=False, default=""),  # argon2id; empty: cannot sign in
+    Column("sync_secret", LargeBinary, nullable=False),  # Fernet with secret.key
+    Column("created_at", Moment, nullable=False),
+    Column("last_seen", Moment),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),  # SHA-256 of the cookie's value
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("csrf", String(64), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False, index=True),
+    Column("address", Text, nullable=False, default=""),
+    Column("agent", Text, nullable=False, default=""),
+)
+
+one_time_tokens = Table(
+    "one_time_tokens",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("purpose", String(20), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("label", Text, nullable=False, default=""),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("last_used", Moment),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("kind", String(40), nullable=False),
+    Column("repository_id", String(12), index=True),
+    Column("subject", Text, nullable=False, default=""),
+    Column("requested_by", String(63), nullable=False, default=""),
+    Column("state", String(12), nullable=False, index=True),
+    Column("owner", Text, nullable=False, default=""),  # the process that runs it: pid and start
+    Column("progress", Text, nullable=False, default=""),
+    Column("fraction", Float),
+    Column("error", Text, nullable=False, default=""),
+    Column("hint", Text, nullable=False, default=""),
+    Column("log", Text, nullable=False, default=""),
+    Column("created_at", Moment, nullable=False, index=True),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Moment, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("address", Text, nullable=False, default=""),
+    Column("action", String(60), nullable=False),
+    Column("subject", Text, nullable=False, default="", index=True),
+    Column("detail", JSON, nullable=False, default=dict),
+)
