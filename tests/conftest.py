@@ -1,0 +1,80 @@
+"""Fixtures that more than one test module uses.
+
+Owns the real programs that tests share (PostgreSQL, Chromium, a Fossil template)
+and settings that touch nothing outside the test's own folder. What is costly is
+made when first asked for, once per worker.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fossilrepo.config import FossilServer, Server, Settings
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own FOSSILREPO_ variables are not the tests' business."""
+    for variable in [name for name in os.environ if name.startswith("FOSSILREPO_")]:
+        monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The defaults, with the data in the test's own folder and ports from the kernel."""
+    return Settings(
+        data_dir=str(tmp_path / "data"),
+        server=Server(listen="127.0.0.1:0"),
+        fossil=FossilServer(listen="127.0.0.1:0"),
+    )
+
+
+@pytest.fixture(scope="session")
+def fossil_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new Fossil repository, closed and in one file: copy it, leave it as it is."""
+    folder = tmp_path_factory.mktemp("fossil-template")
+    path = folder / "template.fossil"
+    subprocess.run(
+        ["fossil", "init", "--admin-user", "setup", str(path)],
+        check=True,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "USER": "setup"},
+        timeout=30,
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The maintenance database of a PostgreSQL server of the tests' own."""
+    from tests.helpers import postgres
+
+    with postgres.cluster() as url:
+        yield url
+
+
+@pytest.fixture
+async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
+    """A `postgresql://` URL of a new, empty database, dropped after the test."""
+    from tests.helpers import postgres
+
+    async with postgres.database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Browser]:
+    """A running browser of Playwright's async API."""
+    from tests.helpers import chromium
+
+    async with chromium.launched() as browser:
+        yield browser

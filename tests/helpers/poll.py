@@ -1,0 +1,55 @@
+"""Waiting for a state with a deadline, in place of sleeping.
+
+Owns the two ways to wait: `until` in a coroutine, `until_sync` elsewhere. Both
+give back what the condition gave once it is true, and fail naming what was
+waited for and what was seen last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def until(
+    condition: Callable[[], T | Awaitable[T]],
+    timeout: float = 10.0,
+    every: float = 0.02,
+    what: str = "the condition",
+) -> T:
+    """What `condition` (a function or a coroutine function) gave when it was first true."""
+    deadline = time.monotonic() + timeout
+    while True:
+        outcome = condition()
+        seen: T = await outcome if inspect.isawaitable(outcome) else outcome
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(_late(what, timeout, seen))
+        await asyncio.sleep(every)
+
+
+def until_sync(
+    condition: Callable[[], T],
+    timeout: float = 10.0,
+    every: float = 0.02,
+    what: str = "the condition",
+) -> T:
+    """The same without an event loop."""
+    deadline = time.monotonic() + timeout
+    while True:
+        seen = condition()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(_late(what, timeout, seen))
+        time.sleep(every)
+
+
+def _late(what: str, timeout: float, seen: object) -> str:
+    return f"waited {timeout:g} s for {what}; last seen: {seen!r}"
