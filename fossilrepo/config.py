@@ -2,99 +2,73 @@
 
 Owns every key, its default, its meaning and the words of its errors. Durations
 and sizes are written as people write them (`90s`, `24h`, `2GiB`). Reads files
-and the environment once, at start; nothing else in the program does.
+and the environment once, at start; nothing else in the program does. Secrets
+never appear in its errors, nor in what `masked` gives.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import configparser
 import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
     SecretStr,
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from fossilrepo.errors import ConfigError
+from fossilrepo.values import (
+    BackupUrl,
+    DatabaseUrl,
+    Domain,
+    Duration,
+    Endpoint,
+    Folder,
+    Listen,
+    Loopback,
+    Network,
+    Period,
+    PublicUrl,
+    Share,
+    Size,
+    format_duration,
+    format_size,
+    mask_url,
+    parse_duration,
+    parse_size,
+    split_listen,
+)
+
+__all__ = [
+    "S3Keys",
+    "Settings",
+    "format_duration",
+    "format_size",
+    "load",
+    "masked",
+    "parse_duration",
+    "parse_size",
+    "s3_keys",
+    "split_listen",
+]
 
 ENV_PREFIX = "FOSSILREPO_"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
-
-
-def parse_duration(value: object) -> float:
-    """Seconds from `90s`, `15m`, `24h`, `30d`; ValueError otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a number and a unit: 90s, 15m, 24h or 30d")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def parse_size(value: object) -> int:
-    """Bytes from `512MiB`, `2GiB`; ValueError otherwise."""
-    match = re.fullmatch(r"(\d+)(B|[KMGT]iB)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a whole number and a unit: 512KiB, 200MiB or 2GiB")
-    return int(match[1]) * _SIZES[match[2]]
-
-
-def format_duration(seconds: float) -> str:
-    """The shortest exact form that `parse_duration` reads."""
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{int(seconds // _UNITS[unit])}{unit}"
-    return f"{seconds:g}s"
-
-
-def format_size(size: int) -> str:
-    """The shortest exact form that `parse_size` reads."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size and size % _SIZES[unit] == 0:
-            return f"{size // _SIZES[unit]}{unit}"
-    return f"{size}B"
-
-
-def _share(value: object) -> object:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", value) if isinstance(value, str) else None
-    if match is None or float(match[1]) > 90:
-        raise ValueError("write a share of the disk between 0% and 90%, for example 10%")
-    return float(match[1]) / 100
-
-
-def _network(value: str) -> str:
-    try:
-        return str(ipaddress.ip_network(value, strict=False))
-    except ValueError:
-        raise ValueError(f"{value!r} is no network; write 10.0.0.0/8 or a single address") from None
-
-
-def _listen(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("write ADDRESS:PORT, for example 127.0.0.1:8000 (port 0: any free port)")
-    return value
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size)]
-Share = Annotated[float, BeforeValidator(_share), PlainSerializer(lambda v: f"{v * 100:g}%")]
-Network = Annotated[str, AfterValidator(_network)]
-Listen = Annotated[str, AfterValidator(_listen)]
+CONFIG_VARIABLE = "FOSSILREPO_CONFIG"
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_LIST = "see config.example.toml for every key, or run `fossilrepo config show`"
 
 
 class _Section(BaseModel):
@@ -103,50 +77,54 @@ class _Section(BaseModel):
 
 class Server(_Section):
     listen: Listen = "127.0.0.1:8000"
-    domain: str = "localhost"
-    public_url: str = ""
+    domain: Domain = "localhost"
+    public_url: PublicUrl = ""
     trusted_proxies: list[Network] = ["127.0.0.0/8", "::1/128"]
 
     @model_validator(mode="after")
     def _coherent(self) -> Server:
-        if not _DOMAIN.fullmatch(self.domain) or len(self.domain) > 180:
-            raise ValueError("domain: write a lower-case host name without scheme or port")
-        if self.public_url:
-            url = urlsplit(self.public_url)
-            if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
-                raise ValueError("public_url: write scheme and host only, like https://example.org")
-            if url.hostname != self.domain:
-                raise ValueError(
-                    f"public_url: its host {url.hostname!r} is not server.domain {self.domain!r}"
-                )
+        host = urlsplit(self.public_url).hostname
+        if self.public_url and host != self.domain:
+            raise ValueError(
+                f"public_url: its host {host!r} is not server.domain {self.domain!r}; "
+                "write the same name in both"
+            )
         return self
 
 
 class FossilServer(_Section):
-    listen: Listen = "127.0.0.1:8001"
+    listen: Loopback = "127.0.0.1:8001"
     max_requests: int = Field(default=64, ge=1, le=10_000)
 
 
 class Database(_Section):
-    url: str = "sqlite"
-
-    @model_validator(mode="after")
-    def _known(self) -> Database:
-        if self.url != "sqlite" and urlsplit(self.url).scheme not in ("postgresql", "postgres"):
-            raise ValueError('url: write "sqlite" or postgresql://USER:PASSWORD@HOST/DATABASE')
-        return self
+    url: DatabaseUrl = "sqlite"
 
 
 class Backup(_Section):
-    url: str = "file"
-    endpoint: str = ""
+    """Keys of S3 are no settings: `s3_keys` reads them from `credentials_file` or AWS_…."""
+
+    url: BackupUrl = "file"
+    endpoint: Endpoint = ""
     region: str = ""
-    access_key_id: SecretStr = SecretStr("")
-    secret_access_key: SecretStr = SecretStr("")
-    sync_interval: Duration = 1.0
-    snapshot_interval: Duration = 86400.0
-    retention: Duration = 30 * 86400.0
-    verify: Duration = 86400.0
+    credentials_file: str = ""
+    sync_interval: Period = 1.0
+    snapshot_interval: Period = 86400.0
+    retention: Period = 30 * 86400.0
+    verify: Period = 86400.0
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Backup:
+        for key in ("endpoint", "region", "credentials_file"):
+            if getattr(self, key) and not self.url.startswith("s3://"):
+                raise ValueError(f"{key}: only used with S3; set backup.url to s3://BUCKET/PREFIX")
+        if self.retention < self.snapshot_interval:
+            raise ValueError(
+                f"retention: {format_duration(self.retention)} is shorter than "
+                f"backup.snapshot_interval ({format_duration(self.snapshot_interval)}), so nothing "
+                "could be restored; write a longer one"
+            )
+        return self
 
 
 class Caddy(_Section):
@@ -159,7 +137,7 @@ class Limits(_Section):
     upload: Size = 2 * 2**30
     push: Size = 2**30
     free_disk: Share = 0.10
-    import_time: Duration = 6 * 3600.0
+    import_time: Period = 6 * 3600.0
 
 
 class Sync(_Section):
@@ -181,7 +159,7 @@ class Log(_Section):
 class Settings(_Section):
     """Everything that can be configured. Frozen; the paths below derive from `data_dir`."""
 
-    data_dir: str = "./data"
+    data_dir: Folder = "./data"
     server: Server = Server()
     fossil: FossilServer = FossilServer()
     database: Database = Database()
@@ -191,6 +169,14 @@ class Settings(_Section):
     sync: Sync = Sync()
     alerts: Alerts = Alerts()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Settings:
+        if self.server.listen == self.fossil.listen and split_listen(self.server.listen)[1]:
+            raise ValueError(
+                f"fossil.listen: {self.fossil.listen} is server.listen too; write another port"
+            )
+        return self
 
     @property
     def data(self) -> Path:
@@ -240,10 +226,12 @@ class Settings(_Section):
         return self.run_dir / "control.sock"
 
 
-def split_listen(value: str) -> tuple[str, int]:
-    """(address, port) of an `ADDRESS:PORT` key; brackets of IPv6 are taken off."""
-    host, _, port = value.rpartition(":")
-    return host.strip("[]"), int(port)
+@dataclass(frozen=True)
+class S3Keys:
+    """What a bucket asks for; `secret_access_key` never in a representation."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
 
 
 def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -252,7 +240,9 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     Raises ConfigError, naming the key, for anything unknown, wrong or contradictory.
     """
     env = os.environ if env is None else env
-    data = _read_file(_find_file(path, env))
+    file = _find_file(path, env)
+    data = _read_file(file)
+    _anchor(data, file)
     _overlay(data, env)
     try:
         return Settings.model_validate(data)
@@ -260,12 +250,56 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         raise _explain(error) from None
 
 
+def s3_keys(settings: Settings, env: Mapping[str, str] | None = None) -> S3Keys | None:
+    """The keys for `backup.url` on S3, from `backup.credentials_file` or the environment.
+
+    The file has the form of the AWS tools (section `[default]`). None when neither
+    has any. Raises ConfigError when the file is given and cannot be used.
+    """
+    env = os.environ if env is None else env
+    name = settings.backup.credentials_file
+    found: Mapping[str, str] = {key.lower(): env.get(key, "") for key in _KEYS}
+    if name:
+        found = _read_keys(Path(name).expanduser())
+    key, secret = (found.get(part.lower(), "").strip() for part in _KEYS)
+    if key and secret:
+        return S3Keys(key, secret)
+    if key or secret or name:
+        raise ConfigError(
+            f"{name or 'the environment'} has not both {_KEYS[0]} and {_KEYS[1]}",
+            hint="write both, in the file in lower case below [default]",
+            field="backup.credentials_file",
+        )
+    return None
+
+
+def _read_keys(path: Path) -> Mapping[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unusable(f"{path} cannot be read: {error.strerror}") from None
+    except (configparser.Error, UnicodeDecodeError):  # their words quote the file
+        raise _unusable(f"{path} is no credentials file") from None
+    return parser["default"] if parser.has_section("default") else {}
+
+
+def _unusable(message: str) -> ConfigError:
+    key = "backup.credentials_file"
+    return ConfigError(f"configuration key {key}: {message}", hint=_correct(key), field=key)
+
+
 def _find_file(path: Path | None, env: Mapping[str, str]) -> Path | None:
-    if path is None and env.get("FOSSILREPO_CONFIG"):
-        path = Path(env["FOSSILREPO_CONFIG"])
+    origin = "--config"
+    if path is None and env.get(CONFIG_VARIABLE):
+        path, origin = Path(env[CONFIG_VARIABLE]), CONFIG_VARIABLE
     if path is not None:
         if not path.is_file():
-            raise ConfigError(f"configuration file {path} does not exist", field="--config")
+            raise ConfigError(
+                f"configuration file {path} does not exist",
+                hint=f"correct {origin}, or copy config.example.toml there",
+                field=origin,
+            )
         return path
     default = Path("config.toml")
     return default if default.is_file() else None
@@ -275,43 +309,64 @@ def _read_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        hint = 'the file is TOML: text in "quotes", sections as [server]'
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint=hint) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _anchor(data: dict[str, Any], file: Path | None) -> None:
+    """A relative `data_dir` in a file lies beside the file, wherever the command is started."""
+    folder = data.get("data_dir")
+    if file is None or not isinstance(folder, str) or not folder or folder.startswith("~"):
+        return
+    beside = file.absolute().parent
+    if beside != Path.cwd() and not Path(folder).is_absolute():
+        data["data_dir"] = str(beside / folder)
 
 
 def _overlay(data: dict[str, Any], env: Mapping[str, str]) -> None:
     """Put FOSSILREPO_SECTION__KEY over the file; types follow the key's own type."""
-    for variable, text in env.items():
-        if not variable.startswith(ENV_PREFIX) or variable == "FOSSILREPO_CONFIG":
+    for variable, text in sorted(env.items()):
+        if not variable.startswith(ENV_PREFIX) or variable == CONFIG_VARIABLE:
             continue
-        parts = variable[len(ENV_PREFIX) :].lower().split("__")
-        if len(parts) > 2 or (len(parts) == 1 and parts[0] != "data_dir"):
-            continue
+        parts = variable.removeprefix(ENV_PREFIX).lower().split("__")
+        key = _key_field(parts)
+        if key is None:
+            raise ConfigError(
+                f"environment variable {variable}: there is no configuration key {'.'.join(parts)}",
+                hint=f"{_LIST}; the form is {ENV_PREFIX}SECTION__KEY",
+                field=variable,
+            )
         target = data
         if len(parts) == 2:
-            section = data.setdefault(parts[0], {})
-            if not isinstance(section, dict):
-                raise ConfigError(f"{parts[0]} is a section, not a value", field=parts[0])
-            target = section
-        target[parts[-1]] = _from_env(parts, text)
+            target = data.setdefault(parts[0], {})
+            if not isinstance(target, dict):
+                return  # the check of the whole says so
+        target[parts[-1]] = _from_env(key.default, text)
 
 
-def _from_env(parts: list[str], text: str) -> Any:
+def _key_field(parts: list[str]) -> FieldInfo | None:
+    """The field of `[section, key]` or `[key]`; None when there is no such key."""
     model: type[BaseModel] = Settings
     for part in parts[:-1]:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.default, BaseModel):
-            return text
-        model = type(field.default)
-    field = model.model_fields.get(parts[-1])
-    default = field.default if field else ""
+        section = model.model_fields.get(part)
+        if section is None or not isinstance(section.default, BaseModel):
+            return None
+        model = type(section.default)
+    key = model.model_fields.get(parts[-1])
+    return None if key is None or isinstance(key.default, BaseModel) else key
+
+
+def _from_env(default: object, text: str) -> object:
     if isinstance(default, bool):
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
-    if isinstance(default, int) and text.isdigit():
+    if isinstance(default, int) and re.fullmatch(r"-?[0-9]{1,9}", text):
         return int(text)
     if isinstance(default, list):
-        if text.startswith("["):
+        if text.lstrip().startswith("["):
             try:
                 return json.loads(text)
             except json.JSONDecodeError:
@@ -321,25 +376,27 @@ def _from_env(parts: list[str], text: str) -> Any:
 
 
 def _explain(error: ValidationError) -> ConfigError:
-    first = error.errors()[0]
+    first = error.errors(include_input=False, include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    named = re.match(r"([a-z_]+): (.*)", message, re.DOTALL)
-    if first["type"] == "value_error" and named:
+    kind, message = first["type"], str(first["msg"]).removeprefix("Value error, ")
+    named = re.match(r"([a-z_.]+): (.*)", message, re.DOTALL)
+    if kind == "value_error" and named:
         key, message = f"{key}.{named[1]}".strip("."), named[2]
-    if first["type"] == "extra_forbidden":
-        message = "there is no such key"
-        hint = "see config.example.toml for every key, or run `fossilrepo config show`"
-    else:
-        message = message[:1].lower() + message[1:]
-        hint = f"correct {key} in the file or in {ENV_PREFIX}{key.upper().replace('.', '__')}"
+    hint = _correct(key)
+    if kind == "extra_forbidden":
+        message, hint = "there is no such key", _LIST
+    elif kind == "model_type":
+        message, hint = "is a section, not a value", f"write [{key}] and its keys below it"
+    message = message[:1].lower() + message[1:]
     return ConfigError(f"configuration key {key}: {message}", hint=hint, field=key)
 
 
+def _correct(key: str) -> str:
+    return f"correct {key} in the file or in {ENV_PREFIX}{key.upper().replace('.', '__')}"
+
+
 def masked(settings: Settings) -> dict[str, Any]:
-    """The settings as plain data for people to see, secrets as `********`."""
+    """The settings as plain data for people to see, secrets as asterisks."""
     shown = settings.model_dump(mode="json")
-    url = urlsplit(settings.database.url)
-    if url.password:
-        shown["database"]["url"] = settings.database.url.replace(f":{url.password}@", ":********@")
+    shown["database"]["url"] = mask_url(settings.database.url)
     return shown

@@ -11,22 +11,34 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def until(
-    condition: Callable[[], T | Awaitable[T]],
+    condition: Callable[[], Awaitable[T]], timeout: float = ..., every: float = ..., what: str = ...
+) -> T: ...
+
+
+@overload
+async def until(
+    condition: Callable[[], T], timeout: float = ..., every: float = ..., what: str = ...
+) -> T: ...
+
+
+async def until(
+    condition: Callable[[], Any],
     timeout: float = 10.0,
     every: float = 0.02,
     what: str = "the condition",
-) -> T:
+) -> Any:
     """What `condition` (a function or a coroutine function) gave when it was first true."""
     deadline = time.monotonic() + timeout
     while True:
         outcome = condition()
-        seen: T = await outcome if inspect.isawaitable(outcome) else outcome
+        seen = await outcome if inspect.isawaitable(outcome) else outcome
         if seen:
             return seen
         if time.monotonic() > deadline:
