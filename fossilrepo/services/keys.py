@@ -1,0 +1,75 @@
+"""The installation's key: what is kept encrypted, and each person's Fossil passwords.
+
+Owns `secret.key` (0600, made at first start) and everything derived from it or
+encrypted with it. The key never leaves this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from fossilrepo.errors import FossilrepoError
+
+
+class Keys:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fernet = Fernet(_load_or_make(path))
+
+    def new_sync_secret(self) -> bytes:
+        """A fresh secret of a person, encrypted for the control database."""
+        return self._fernet.encrypt(secrets.token_bytes(32))
+
+    def sync_password(self, encrypted_secret: bytes, repository_id: str) -> str:
+        """A person's password in one repository: 24 characters of base32.
+
+        Derived by HMAC-SHA-256 from the person's secret and the repository's
+        identity, so that it opens nothing else.
+        """
+        try:
+            secret = self._fernet.decrypt(encrypted_secret)
+        except InvalidToken:
+            raise FossilrepoError(
+                "the key in secret.key is not the one that this control database was made with",
+                hint=f"put the right key back at {self._path}, or rotate the person's passwords",
+            ) from None
+        digest = hmac.digest(secret, repository_id.encode(), hashlib.sha256)
+        return base64.b32encode(digest).decode().lower()[:24]
+
+
+def _load_or_make(path: Path) -> bytes:
+    try:
+        key = path.read_bytes().strip()
+    except FileNotFoundError:
+        return _make(path)
+    try:
+        Fernet(key)
+    except ValueError:
+        raise FossilrepoError(
+            f"{path} is not a key of fossilrepo", hint="put back the copy of your key"
+        ) from None
+    return key
+
+
+def _make(path: Path) -> bytes:
+    key = Fernet.generate_key()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(key + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)  # never over a key that another process just made
+    except FileExistsError:
+        return path.read_bytes().strip()
+    finally:
+        temporary.unlink()
+    return key

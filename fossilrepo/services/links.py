@@ -1,0 +1,69 @@
+"""The addresses that people see: of the site, of each repository, and for cloning.
+
+Owns their form. The scheme and the port come from server.public_url, or from
+where the site listens; the listening port is known only once it is bound.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+from fossilrepo.config import Settings, split_listen
+
+
+class Links:
+    def __init__(self, settings: Settings) -> None:
+        self.domain = settings.server.domain
+        self._configured = settings.server.public_url
+        self._port = split_listen(settings.server.listen)[1]
+        self._caddy = settings.caddy.enabled
+
+    def bind(self, port: int) -> None:
+        """The site listens on this port (server.listen may say 0)."""
+        self._port = port
+
+    @property
+    def https(self) -> bool:
+        return self._scheme_and_port()[0] == "https"
+
+    @property
+    def port(self) -> int | None:
+        """The port that stands in addresses, None for the scheme's own."""
+        return self._scheme_and_port()[1]
+
+    def _scheme_and_port(self) -> tuple[str, int | None]:
+        if self._configured:
+            url = urlsplit(self._configured)
+            scheme, port = url.scheme, url.port
+        elif self._caddy:
+            scheme, port = "https", None
+        else:
+            scheme, port = "http", self._port
+        if port == {"http": 80, "https": 443}[scheme]:
+            port = None
+        return scheme, port
+
+    def _address(self, host: str, login: str | None = None) -> str:
+        scheme, port = self._scheme_and_port()
+        user = f"{quote(login)}@" if login else ""
+        return f"{scheme}://{user}{host}" + (f":{port}" if port else "")
+
+    @property
+    def public_url(self) -> str:
+        """The site itself, without a slash at the end: http://localhost:8000."""
+        return self._address(self.domain)
+
+    def host(self, name: str) -> str:
+        """What stands in the Host header for a repository: demo.localhost:8000."""
+        port = self.port
+        return f"{name}.{self.domain}" + (f":{port}" if port else "")
+
+    def repo_url(self, name: str) -> str:
+        return self._address(f"{name}.{self.domain}") + "/"
+
+    def clone_url(self, name: str, login: str | None = None) -> str:
+        return self._address(f"{name}.{self.domain}", login) + "/"
+
+    def path_clone_url(self, name: str, login: str | None = None) -> str:
+        """For machines where NAME.localhost does not resolve."""
+        return f"{self._address(self.domain, login)}/{name}"

@@ -1,0 +1,203 @@
+"""Where repositories lie in the data folder: files by identity, names as links to them.
+
+Owns the paths and the links. `repos/NAME.fossil` is what people see,
+`repos/.served/NAME.fossil` is what Fossil serves; both lead to
+`repos/.store/ID.fossil`, which stays where it is for its whole life. Every
+change of a link is one atomic rename. Decides nothing about states.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from fossilrepo.config import Settings
+from fossilrepo.errors import Unavailable
+from fossilrepo.models import HostState, is_id, is_name
+from fossilrepo.tools.identity import Identity
+
+SUFFIX = ".fossil"
+SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+class Shelf:
+    def __init__(self, settings: Settings, identity: Identity | None) -> None:
+        self.repos = settings.repos
+        self.store = settings.store
+        self.served = settings.served
+        self.scratch = settings.scratch
+        self.incoming = settings.incoming
+        self.maintenance = settings.run_dir / "maintenance"
+        self._settings = settings
+        self._identity = identity
+
+    def prepare(self) -> None:
+        """Make the folders that are missing; ours alone, except what Fossil must reach."""
+        data = self._settings.data
+        data.mkdir(parents=True, exist_ok=True)
+        for folder in (
+            self.repos,
+            self.store,
+            self.served,
+            self.repos / "dev",
+            self.repos / "tmp",
+            self.scratch,
+        ):
+            if not folder.exists():
+                folder.mkdir(mode=0o755 if folder == self.repos else 0o750)
+                self.give(folder)
+        for folder in (
+            self.incoming,
+            self._settings.run_dir,
+            self._settings.logs,
+            self.maintenance,
+        ):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def give(self, path: Path) -> None:
+        """Hand a file of ours to the account that Fossil runs as."""
+        if self._identity is not None:
+            self._identity.give(path)
+
+    def file(self, repository_id: str) -> Path:
+        return self.store / f"{repository_id}{SUFFIX}"
+
+    def name_link(self, name: str) -> Path:
+        return self.repos / f"{name}{SUFFIX}"
+
+    def scratch_file(self, stem: str) -> Path:
+        return self.scratch / f"{stem}{SUFFIX}"
+
+    def put_name(self, name: str, repository_id: str) -> None:
+        """Let the name lead to the repository, for people; replaces only a link."""
+        link = self.name_link(name)
+        if link.exists(follow_symlinks=False) and not link.is_symlink():
+            return  # a plain file that was dropped on the name; the folder deals with it
+        _put_link(link, f".store/{repository_id}{SUFFIX}")
+
+    def take_name(self, name: str) -> None:
+        link = self.name_link(name)
+        if link.is_symlink():
+            link.unlink(missing_ok=True)
+
+    def serve(self, name: str, repository_id: str) -> None:
+        """Let Fossil serve the repository under the name from the next request on."""
+        _put_link(self.served / f"{name}{SUFFIX}", f"../.store/{repository_id}{SUFFIX}")
+
+    def stop_serving(self, name: str) -> None:
+        (self.served / f"{name}{SUFFIX}").unlink(missing_ok=True)
+
+    def served_names(self) -> dict[str, str]:
+        """Name to identity of what Fossil serves now."""
+        return {
+            entry.name.removesuffix(SUFFIX): Path(os.readlink(entry.path)).name.removesuffix(SUFFIX)
+            for entry in os.scandir(self.served)
+            if entry.is_symlink()
+        }
+
+    def host_state(self, name: str) -> HostState:
+        """What the host of this name answers with; two system calls, no database."""
+        if not is_name(name):
+            return HostState.UNKNOWN
+        if (self.served / f"{name}{SUFFIX}").exists():
+            return HostState.SERVED
+        if (self.maintenance / name).exists():
+            return HostState.MAINTENANCE
+        return HostState.UNKNOWN
+
+    def identity_of_link(self, link: Path) -> str | None:
+        """The identity that a link in the folder of names leads to, None when it is not ours."""
+        try:
+            target = os.readlink(link)
+        except OSError:
+            return None
+        identity = target.removeprefix(".store/").removesuffix(SUFFIX)
+        if target != f".store/{identity}{SUFFIX}" or not is_id(identity):
+            return None
+        return identity
+
+    def stored_ids(self) -> set[str]:
+        found = {
+            entry.name.removesuffix(SUFFIX)
+            for entry in os.scandir(self.store)
+            if entry.name.endswith(SUFFIX) and entry.is_file(follow_symlinks=False)
+        }
+        return {identity for identity in found if is_id(identity)}
+
+    def place(self, scratch: Path, repository_id: str) -> Path:
+        """Move a finished file into the store, on the disk for good before this returns."""
+        target = self.file(repository_id)
+        handle = os.open(scratch, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.chmod(scratch, 0o640)
+        self.give(scratch)
+        os.rename(scratch, target)
+        _sync_folder(self.store)
+        return target
+
+    def discard(self, path: Path) -> None:
+        """Remove a database file of ours with what SQLite put beside it."""
+        for name in (path, *(path.with_name(path.name + side) for side in SIDE_FILES)):
+            name.unlink(missing_ok=True)
+
+    def empty_scratch(self) -> None:
+        """At start: what a crash left on its way in or out."""
+        for path in self.scratch.iterdir():
+            with suppress(FileNotFoundError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def size(self, repository_id: str) -> int:
+        """Bytes of the repository with its write-ahead log."""
+        path = self.file(repository_id)
+        total = 0
+        for name in (path, path.with_name(path.name + "-wal")):
+            with suppress(FileNotFoundError):
+                total += name.stat().st_size
+        return total
+
+    def free_share(self) -> float:
+        """Free part of the disk that ordinary processes may use, between 0 and 1."""
+        disk = os.statvfs(self._settings.data)
+        return disk.f_bavail / disk.f_blocks if disk.f_blocks else 1.0
+
+    def low_disk_reason(self) -> str | None:
+        """Why nothing may be written now, or None."""
+        least = self._settings.limits.free_disk
+        free = self.free_share()
+        if free >= least:
+            return None
+        return f"the server's disk has {free:.1%} free, less than the {least:.0%} that are kept"
+
+    def require_space(self, size: int = 0) -> None:
+        """Unavailable when writing `size` more bytes would go below the free disk that is kept."""
+        disk = os.statvfs(self._settings.data)
+        least = self._settings.limits.free_disk * disk.f_blocks * disk.f_frsize
+        if disk.f_bavail * disk.f_frsize - size < least:
+            raise Unavailable(
+                self.low_disk_reason() or "the server's disk has no room for this",
+                hint="free some space on the disk, or lower limits.free_disk",
+            )
+
+
+def _put_link(link: Path, target: str) -> None:
+    with suppress(OSError):
+        if os.readlink(link) == target:
+            return
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.new")
+    temporary.unlink(missing_ok=True)
+    os.symlink(target, temporary)
+    os.rename(temporary, link)
+    _sync_folder(link.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
