@@ -179,6 +179,8 @@ def mask_url(value: str) -> str:
     user, colon, _ = account.partition(":")
     netloc = f"{user}{colon}{_MASK}{at}{host}" if colon else url.netloc
     query = re.sub(r"(?i)(^|&)((?:ssl)?password)=[^&]*", rf"\1\2={_MASK}", url.query)
+    if (netloc, query) == (url.netloc, url.query):
+        return value
     return urlunsplit(url._replace(netloc=netloc, query=query))
 
 
