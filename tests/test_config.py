@@ -375,7 +375,7 @@ def test_two_free_ports_are_no_contradiction(settings: Settings) -> None:
 
 def test_settings_cannot_be_changed(settings: Settings) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        settings.data_dir = "/x"  # type: ignore[misc]
+        settings.data_dir = "/x"
 
 
 # Secrets
