@@ -73,12 +73,12 @@ class RepositoryStore:
         sort: str = "name",
         offset: int = 0,
         limit: int = 50,
-        public_only: bool = False,
+        visibilities: tuple[str, ...] | None = None,
     ) -> Listed:
         """One page of the named repositories whose name, title or description has every word."""
         conditions: list[ColumnElement[bool]] = [repositories.c.name.is_not(None)]
-        if public_only:
-            conditions.append(repositories.c.visibility == "public")
+        if visibilities is not None:
+            conditions.append(repositories.c.visibility.in_(visibilities))
         for word in words.lower().split()[:8]:
             conditions.append(
                 or_(

@@ -72,10 +72,14 @@ class Shelf:
 
     def put_name(self, name: str, repository_id: str) -> None:
         """Let the name lead to the repository, for people; replaces only a link."""
+        if self.has_plain_file(name):
+            return  # the folder deals with it
+        _put_link(self.name_link(name), f".store/{repository_id}{SUFFIX}")
+
+    def has_plain_file(self, name: str) -> bool:
+        """Something that is no link was dropped on the name."""
         link = self.name_link(name)
-        if link.exists(follow_symlinks=False) and not link.is_symlink():
-            return  # a plain file that was dropped on the name; the folder deals with it
-        _put_link(link, f".store/{repository_id}{SUFFIX}")
+        return os.path.lexists(link) and not link.is_symlink()
 
     def take_name(self, name: str) -> None:
         link = self.name_link(name)

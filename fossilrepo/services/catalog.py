@@ -1,0 +1,102 @@
+"""What can be known of repositories: lists, one by name, check-ins, the JSON form.
+
+Owns reading, and who may know of what. Changes nothing; `repos.py` builds on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fossilrepo.db.repositories import Listed, RepositoryStore
+from fossilrepo.errors import NotFound
+from fossilrepo.models import Actor, DropIn, Repository, RepositoryState, Visibility, iso
+from fossilrepo.services.links import Links
+from fossilrepo.services.shelf import Shelf
+from fossilrepo.tools import fossil_db
+from fossilrepo.tools.fossil_db import CheckIn
+
+
+class Catalog:
+    def __init__(self, store: RepositoryStore, shelf: Shelf, links: Links) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._links = links
+
+    async def search(
+        self,
+        actor: Actor | None,
+        words: str = "",
+        *,
+        sort: str = "name",
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Listed:
+        """One page of what the reader may know of, by name, change or size."""
+        if actor is None:
+            readable: tuple[str, ...] | None = (Visibility.PUBLIC,)
+        else:
+            readable = None if actor.is_admin else (Visibility.PUBLIC, Visibility.INTERNAL)
+        return await self._store.search(
+            words, sort=sort, offset=offset, limit=limit, visibilities=readable
+        )
+
+    async def get(self, actor: Actor | None, name: str) -> Repository:
+        """The repository of this name; NotFound also when the reader may not know of it."""
+        repository = await self._store.by_name(name)
+        if repository is None or not _may_know(actor, repository):
+            raise NotFound(
+                f"there is no repository {name[:80]!r}",
+                hint="see the list of repositories, or the trash",
+                field="name",
+            )
+        return repository
+
+    async def checkins(self, repository: Repository, limit: int = 20) -> list[CheckIn]:
+        """The newest check-ins, newest first; none of a broken repository."""
+        if repository.state is RepositoryState.BROKEN:
+            return []
+        path = self._shelf.file(repository.id)
+        return await asyncio.to_thread(fossil_db.recent_checkins, path, limit)
+
+    async def drop_ins(self) -> list[DropIn]:
+        return await self._store.drop_ins()
+
+    async def kept_aside(self, repository: Repository) -> dict[str, str]:
+        return await self._store.kept_aside(repository.id)
+
+    async def native_users(self, repository: Repository) -> dict[str, str]:
+        return await self._store.native_users(repository.id)
+
+    def describe(self, repository: Repository) -> dict[str, Any]:
+        """The JSON form of a repository; keys are promised by the interface."""
+        name = repository.name
+        return {
+            "id": repository.id,
+            "name": name or repository.deleted_name,
+            "title": repository.title,
+            "description": repository.description,
+            "org": repository.org,
+            "visibility": repository.visibility,
+            "state": repository.state,
+            "reason": repository.reason or None,
+            "size_bytes": repository.size_bytes,
+            "checkins": repository.checkins,
+            "created_at": iso(repository.created_at),
+            "last_change": iso(repository.last_change),
+            "deleted_at": iso(repository.deleted_at),
+            "url": self._links.repo_url(name) if name else None,
+            "clone_url": self._links.clone_url(name) if name else None,
+            "path_clone_url": self._links.path_clone_url(name) if name else None,
+            "backup": {"state": "none", "lag_s": None},
+            "mirrors": [],
+            "removed": list(repository.removed),
+        }
+
+
+def _may_know(actor: Actor | None, repository: Repository) -> bool:
+    if repository.visibility is Visibility.PUBLIC:
+        return True
+    if actor is None:
+        return False
+    return actor.is_admin or repository.visibility is Visibility.INTERNAL
