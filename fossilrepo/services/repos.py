@@ -32,6 +32,7 @@ from fossilrepo.models import (
 )
 from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.services.audit import Audit
+from fossilrepo.services.catalog import Catalog
 from fossilrepo.services.links import Links
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf

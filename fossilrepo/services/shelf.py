@@ -16,7 +16,8 @@ from pathlib import Path
 from fossilrepo.config import Settings
 from fossilrepo.errors import Unavailable
 from fossilrepo.models import HostState, is_id, is_name
-from fossilrepo.tools.identity import Identity
+from fossilrepo.tools import jail
+from fossilrepo.tools.identity import Identity, give
 
 SUFFIX = ".fossil"
 SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -37,17 +38,9 @@ class Shelf:
         """Make the folders that are missing; ours alone, except what Fossil must reach."""
         data = self._settings.data
         data.mkdir(parents=True, exist_ok=True)
-        for folder in (
-            self.repos,
-            self.store,
-            self.served,
-            self.repos / "dev",
-            self.repos / "tmp",
-            self.scratch,
-        ):
-            if not folder.exists():
-                folder.mkdir(mode=0o755 if folder == self.repos else 0o750)
-                self.give(folder)
+        jail.prepare(self.repos, self._identity)
+        self.scratch.mkdir(mode=0o700, exist_ok=True)
+        self.give(self.scratch)
         for folder in (
             self.incoming,
             self._settings.run_dir,
@@ -58,8 +51,7 @@ class Shelf:
 
     def give(self, path: Path) -> None:
         """Hand a file of ours to the account that Fossil runs as."""
-        if self._identity is not None:
-            self._identity.give(path)
+        give(path, self._identity)
 
     def file(self, repository_id: str) -> Path:
         return self.store / f"{repository_id}{SUFFIX}"
