@@ -1,0 +1,75 @@
+"""The gateway's own answers: small, self-contained, and readable in a Fossil client.
+
+Owns their words. `fossil` shows a person nothing of a failed answer but its
+status line ("server says: 503 ..."), so for it the reason stands there too. A
+name that is unknown, in the trash or malformed gets one and the same page.
+"""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from http import HTTPStatus
+
+from aiohttp import web
+
+from fossilrepo.web.gateway_xfer import is_sync
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>:root{{color-scheme:light dark}}body{{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;\
+margin:15vh auto;padding:0 1rem}}h1{{font-size:1.4rem}}</style></head>
+<body><main><h1>{title}</h1><p>{text}</p></main></body></html>
+"""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def answer(
+    request: web.Request, status: int, text: str, *, retry_after: float | None = None
+) -> web.Response:
+    """A page for browsers, one line for Fossil's client; `text` is one plain sentence."""
+    headers = dict(_HEADERS)
+    if retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    phrase = _phrase(status)
+    if is_fossil_client(request):
+        line = " ".join(text.split())
+        shown = line.encode("ascii", "replace").decode("ascii")[:200]
+        return web.Response(status=status, reason=shown, text=line + "\n", headers=headers)
+    page = _PAGE.format(title=escape(phrase), text=escape(text))
+    return web.Response(
+        status=status, reason=phrase, text=page, headers=headers, content_type="text/html"
+    )
+
+
+def is_fossil_client(request: web.Request) -> bool:
+    if is_sync(request.headers.get("Content-Type", "")):
+        return True
+    return request.headers.get("User-Agent", "").startswith("Fossil/")
+
+
+def not_found(request: web.Request) -> web.Response:
+    return answer(request, 404, "There is no repository or page at this address.")
+
+
+def maintenance(request: web.Request) -> web.Response:
+    text = "This repository is under maintenance; try again in a minute."
+    return answer(request, 503, text, retry_after=30)
+
+
+def redirect(location: str) -> web.Response:
+    return web.Response(status=302, headers={"Location": location, "Cache-Control": "no-cache"})
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
