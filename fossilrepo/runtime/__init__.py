@@ -1,0 +1,1 @@
+"""Running programs, watching folders, keeping tasks and locks: generic, knows no Fossil."""
