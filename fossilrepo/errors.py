@@ -85,6 +85,10 @@ class Unavailable(FossilrepoError):
     status = 503
 
 
+class Damaged(FossilrepoError):
+    """A repository's file is not whole, or not one any more; nothing may be served from it."""
+
+
 class ToolFailed(FossilrepoError):
     """An external program failed; the message carries its own last words."""
 

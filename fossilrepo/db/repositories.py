@@ -1,6 +1,6 @@
-"""The rows of repositories, their native users and the files that wait to become one.
+"""The rows of repositories and the files that wait to become one.
 
-Owns the queries on `repositories`, `native_users` and `drop_ins`. Decides
+Owns the queries on `repositories` and `drop_ins`. Decides
 nothing: states and names are checked by the services. A taken name raises
 Conflict from the database itself, so that two processes get an order.
 """
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, u
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
-from fossilrepo.db.tables import drop_ins, native_users, repositories
+from fossilrepo.db.tables import drop_ins, repositories
 from fossilrepo.errors import NotFound
 from fossilrepo.models import DropIn, Repository, RepositoryState
 
@@ -131,26 +131,6 @@ class RepositoryStore:
         query = select(repositories.c.kept_aside).where(repositories.c.id == repository_id)
         async with self._db.read() as connection:
             return dict((await connection.execute(query)).scalar() or {})
-
-    async def native_users(self, repository_id: str) -> dict[str, str]:
-        """Login to the capabilities that the repository brought along."""
-        query = select(native_users.c.login, native_users.c.capabilities).where(
-            native_users.c.repository_id == repository_id
-        )
-        async with self._db.read() as connection:
-            return {row.login: row.capabilities for row in await connection.execute(query)}
-
-    async def remember_native(self, repository_id: str, found: Mapping[str, str]) -> None:
-        """Keep the capabilities of native users seen for the first time."""
-        if not found:
-            return
-        async with self._db.write() as connection:
-            for login, capabilities in found.items():
-                await connection.execute(
-                    insert(native_users).values(
-                        repository_id=repository_id, login=login, capabilities=capabilities
-                    )
-                )
 
     async def drop_ins(self) -> list[DropIn]:
         query = select(drop_ins).order_by(drop_ins.c.filename)

@@ -75,14 +75,6 @@ repositories = Table(
     Index("ix_repositories_state_name", "state", "name"),
 )
 
-native_users = Table(
-    "native_users",
-    metadata,
-    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
-    Column("login", Text, primary_key=True),
-    Column("capabilities", Text, nullable=False, default=""),  # as the repository brought them
-)
-
 drop_ins = Table(
     "drop_ins",
     metadata,

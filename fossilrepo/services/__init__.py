@@ -1,0 +1,26 @@
+"""What the host can do, for its three faces: the site, the API and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fossilrepo.config import Settings
+from fossilrepo.services.accounts import Accounts
+from fossilrepo.services.audit import Audit
+from fossilrepo.services.health import Health
+from fossilrepo.services.imports import Imports
+from fossilrepo.services.jobs import Jobs
+from fossilrepo.services.links import Links
+from fossilrepo.services.repos import Repositories
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    repos: Repositories
+    imports: Imports
+    jobs: Jobs
+    accounts: Accounts
+    health: Health
+    audit: Audit
+    links: Links

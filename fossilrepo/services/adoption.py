@@ -32,7 +32,7 @@ from fossilrepo.models import (
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.repos import Repositories
 from fossilrepo.services.shelf import SUFFIX, Shelf
-from fossilrepo.tools import adopt_lease, fossil_db
+from fossilrepo.tools import adopt_lease, fossil_write
 from fossilrepo.tools.gate import Gate
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Adoption:
             raise _Wait
         try:
             await asyncio.to_thread(self._shelf.give, scratch)
-            removed = await asyncio.to_thread(fossil_db.disarm, scratch)
+            removed = await asyncio.to_thread(fossil_write.disarm, scratch)
             await self._repos.add(
                 DROPPED_IN, draft, scratch, action="repository.adopt", removed=removed
             )

@@ -13,7 +13,7 @@ from fossilrepo.errors import NotFound
 from fossilrepo.models import Actor, DropIn, Repository, RepositoryState, Visibility, iso
 from fossilrepo.services.links import Links
 from fossilrepo.services.shelf import Shelf
-from fossilrepo.tools import fossil_db
+from fossilrepo.tools import fossil_db, fossil_users
 from fossilrepo.tools.fossil_db import CheckIn
 
 
@@ -66,7 +66,11 @@ class Catalog:
         return await self._store.kept_aside(repository.id)
 
     async def native_users(self, repository: Repository) -> dict[str, str]:
-        return await self._store.native_users(repository.id)
+        """Logins that the repository brought along, with what each may do in it."""
+        if repository.state is RepositoryState.BROKEN:
+            return {}
+        path = self._shelf.file(repository.id)
+        return await asyncio.to_thread(fossil_users.read_natives, path)
 
     def describe(self, repository: Repository) -> dict[str, Any]:
         """The JSON form of a repository; keys are promised by the interface."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import FossilrepoError
+from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, Unavailable
 from fossilrepo.models import (
     Actor,
     DropIn,
@@ -33,7 +33,7 @@ from fossilrepo.services.audit import Audit
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.repos import Repositories
 from fossilrepo.services.shelf import SUFFIX, Shelf
-from fossilrepo.tools import fossil_db
+from fossilrepo.tools import fossil_db, fossil_write
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class Folder:
     async def _recover(self, identity: str) -> None:
         path = self._shelf.file(identity)
         facts = await asyncio.to_thread(fossil_db.read_facts, path)
-        own = await asyncio.to_thread(fossil_db.read_identity, path)
+        own = await asyncio.to_thread(fossil_write.read_identity, path)
         await self._store.add(
             Repository(
                 id=identity,
@@ -219,8 +219,10 @@ class Folder:
                 continue
             try:
                 await self._refresh(row)
-            except FossilrepoError as error:
+            except (Damaged, InvalidInput) as error:
                 await self._went_bad(row, error.message)
+            except Unavailable as error:
+                log.warning("%s could not be read just now: %s", row.label, error)
 
     async def _refresh(self, row: Repository) -> None:
         path = self._shelf.file(row.id)
@@ -253,9 +255,13 @@ class Folder:
 
     async def _mend(self, row: Repository, path: Path) -> None:
         """The second line behind the jail: dangerous settings and changed people are put right."""
-        removed = await asyncio.to_thread(fossil_db.disarm, path)
+        removed = await asyncio.to_thread(fossil_write.disarm, path)
         if removed:
-            await self._store.update(row.id, removed=tuple(sorted({*row.removed, *removed})))
+            await self._store.update(
+                row.id,
+                removed=tuple(sorted({*row.removed, *removed})),
+                kept_aside={**await self._store.kept_aside(row.id), **removed},
+            )
             await self._audit.record(
                 Actor.system(), "repository.disarmed", row.label, settings=sorted(removed)
             )

@@ -13,10 +13,11 @@ import logging
 
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.models import Repository, RepositoryState, User, Visibility
+from fossilrepo.errors import FossilrepoError
+from fossilrepo.models import Repository, RepositoryState, Visibility
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.shelf import Shelf
-from fossilrepo.tools import fossil_db
+from fossilrepo.tools import fossil_users
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +42,6 @@ def pseudo_users(repository: Repository) -> dict[str, str]:
     }
 
 
-def native_capabilities(before: str, *, archived: bool) -> str:
-    """What a user that the repository brought along keeps: never `a` or `s`, archived reads."""
-    kept = set(before) - set("asuvp")
-    if set(before) & set("as"):
-        kept |= set(ADMIN)
-    if archived:
-        kept &= set(READ)
-    return "".join(sorted(kept))
-
-
 class Projection:
     def __init__(
         self, repositories: RepositoryStore, people: PeopleStore, keys: Keys, shelf: Shelf
@@ -60,36 +51,37 @@ class Projection:
         self._keys = keys
         self._shelf = shelf
 
-    async def plan(self, repository: Repository) -> fossil_db.Plan:
+    async def plan(self, repository: Repository) -> fossil_users.Plan:
         """Who may do what in this repository now."""
         users = await self._people.users()
         secrets = await self._people.sync_secrets()
-        natives = await self._repositories.native_users(repository.id)
         archived = repository.state is RepositoryState.ARCHIVED
-        return fossil_db.Plan(
+        return fossil_users.Plan(
             users={
-                user.login: fossil_db.PlannedUser(
+                user.login: fossil_users.Account(
                     password=self._keys.sync_password(secrets[user.id], repository.id),
-                    capabilities=_capabilities(user, archived),
-                    info=user.name,
+                    capabilities=READ if archived else ADMIN,
+                    full_name=user.name,
                 )
                 for user in users
                 if user.is_admin and not user.disabled
             },
             pseudo=pseudo_users(repository),
-            natives={
-                login: native_capabilities(before, archived=archived)
-                for login, before in natives.items()
-            },
-            native_rule=lambda before: native_capabilities(before, archived=archived),
+            archived=archived,
         )
 
     async def project(self, repository: Repository) -> bool:
-        """Write what differs; True when something did. Remembers native users seen first."""
+        """Write what differs; True when something did."""
         plan = await self.plan(repository)
-        done = await asyncio.to_thread(fossil_db.project, self._shelf.file(repository.id), plan)
-        await self._repositories.remember_native(repository.id, done.new_natives)
-        return done.changed
+        path = self._shelf.file(repository.id)
+        done = await asyncio.to_thread(fossil_users.project, path, plan)
+        if done.collisions:
+            log.warning(
+                "%s: %s exist there already and are left alone",
+                repository.label,
+                ", ".join(done.collisions),
+            )
+        return bool(done.changed)
 
     async def project_all(self) -> None:
         """After a change of people: every repository that is not broken or in the trash."""
@@ -97,11 +89,5 @@ class Projection:
         for repository in living:
             try:
                 await self.project(repository)
-            except Exception as error:  # one bad file must not keep people in the others
+            except FossilrepoError as error:  # one bad file must not keep people in the others
                 log.error("%s: people could not be written: %s", repository.label, error)
-
-
-def _capabilities(user: User, archived: bool) -> str:
-    if archived:
-        return READ
-    return ADMIN if user.is_admin else ""

@@ -36,7 +36,7 @@ from fossilrepo.services.catalog import Catalog
 from fossilrepo.services.links import Links
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
-from fossilrepo.tools import fossil_db
+from fossilrepo.tools import fossil_db, fossil_users, fossil_write
 from fossilrepo.tools.adopt_lease import in_use
 from fossilrepo.tools.fossil import Fossil
 
@@ -137,9 +137,8 @@ class Repositories(Catalog):
                 last_change=facts.last_change,
                 removed=tuple(sorted(removed or ())),
             )
-            done = await asyncio.to_thread(
-                fossil_db.project, scratch, await self._projection.plan(draft)
-            )
+            plan = await self._projection.plan(draft)
+            await asyncio.to_thread(fossil_users.project, scratch, plan)
             async with self.names():
                 await self._free_name(draft.label)
                 path = await asyncio.to_thread(self._shelf.place, scratch, draft.id)
@@ -150,7 +149,6 @@ class Repositories(Catalog):
                     self._shelf.discard(path)
                     raise
                 await asyncio.to_thread(self._put_links, draft)
-            await self._store.remember_native(draft.id, done.new_natives)
         await self._audit.record(
             actor, action, draft.label, id=draft.id, visibility=draft.visibility
         )
@@ -158,13 +156,13 @@ class Repositories(Catalog):
 
     def _make_ours(self, path: Path, draft: Repository) -> fossil_db.Facts:
         self._write_identity(path, draft)
-        fossil_db.own_settings(path)
+        fossil_write.apply_settings(path)
         return fossil_db.read_facts(path)
 
     def _write_identity(self, path: Path, repository: Repository) -> None:
-        fossil_db.write_identity(
+        fossil_write.write_identity(
             path,
-            fossil_db.Identity(
+            fossil_write.StoredIdentity(
                 id=repository.id,
                 name=repository.label,
                 title=repository.title,
@@ -361,7 +359,7 @@ class Repositories(Catalog):
             source = self._shelf.file(repository.id)
             await asyncio.to_thread(fossil_db.consistent_copy, source, scratch)
             if not with_users:
-                await asyncio.to_thread(fossil_db.scrub, scratch)
+                await asyncio.to_thread(fossil_write.scrub, scratch)
         except BaseException:
             self._shelf.discard(scratch)
             raise
