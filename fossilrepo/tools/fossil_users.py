@@ -1,0 +1,281 @@
+"""People's rights, projected into a repository's own `user` table.
+
+Owns the rows of users that this program made, the pseudo-users of Fossil, and
+the rule for users that a repository brought along (native users). Who may do
+what is decided elsewhere and arrives as a `Plan`; this makes the file say the
+same, in one transaction that writes only what differs.
+
+Which users are ours is kept in a `config` row that the sync protocol cannot
+write. What a native user could do before we took something away is kept beside
+it, so that archiving can be undone from the file alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fossilrepo.tools.fossil_db import config, reading, writing
+from fossilrepo.tools.fossil_write import PREFIX, SETTINGS, put_config
+
+FIRST_USER = "fossilrepo"  # no person may have this login
+PSEUDO_USERS = ("nobody", "anonymous", "reader", "developer")
+# What an administrator may do without power over users and settings: those are a shell.
+ADMIN_CAPABILITIES = "234567ACbcefghijklmnoqrtwxyz"
+READ_CAPABILITIES = frozenset("2ghjoruvxz")  # u and v lend what `reader` and `developer` hold
+# Reading that Fossil gives together with a letter for more (login_set_capabilities).
+_IMPLIED = {"o": "i", "j": "fklm", "r": "cqw", "2": "3456"}
+_SUPERUSER = frozenset("as")
+OURS = f"{PREFIX}users"
+_NATIVES = f"{PREFIX}natives"
+_HASH = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One person on one repository; the password is that person's for this repository only."""
+
+    password: str
+    capabilities: str
+    full_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the `user` table must say.
+
+    `users` replaces everyone that we projected before: who is missing is disabled.
+    `pseudo` sets the pseudo-users, `nobody` and `anonymous` by visibility; one that is
+    missing follows the rule for native users.
+    `archived`: native users keep reading only. `elevated` and `native_admins` are the
+    logins that may hold `a` and `s` all the same. `adopted` are native logins that are
+    now the person of that name.
+    """
+
+    users: Mapping[str, Account] = field(default_factory=dict)
+    pseudo: Mapping[str, str] = field(default_factory=dict)
+    archived: bool = False
+    elevated: frozenset[str] = frozenset()
+    native_admins: frozenset[str] = frozenset()
+    adopted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A user that the repository brought along; `original` is what Fossil's owner gave."""
+
+    login: str
+    original: str
+    capabilities: str
+    info: str
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """What was changed (logins), the native users, and the logins that a native user has."""
+
+    changed: tuple[str, ...]
+    natives: tuple[Native, ...]
+    collisions: tuple[str, ...]
+
+
+def password_hash(project_code: str, login: str, password: str) -> str:
+    """`user.pw` as Fossil computes it (sha1_shared_secret in its sha1.c)."""
+    text = f"{project_code}/{login}/{password}"
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def project(path: Path, plan: Plan) -> Projected:
+    """Make the repository's users equal to the plan.
+
+    Raises ValueError for a plan that hands out `a` or `s` without saying so.
+    """
+    _check(plan)
+    with writing(path, ("user", "config")) as db:
+        return _Projection(db, plan).run()
+
+
+def native_capabilities(original: str, plan: Plan, login: str) -> str:
+    """What a native user may do here, given what its repository gave it."""
+    letters = set(original)
+    if letters & _SUPERUSER and login not in plan.native_admins:
+        instead = "" if login in PSEUDO_USERS else ADMIN_CAPABILITIES
+        letters = (letters - _SUPERUSER) | set(instead)
+    if plan.archived:
+        implied = {reading for reading, more in _IMPLIED.items() if letters & set(more)}
+        letters = (letters | implied) & READ_CAPABILITIES
+    if letters == set(original):
+        return original
+    return "".join(sorted(letters))
+
+
+def _check(plan: Plan) -> None:
+    for login, account in plan.users.items():
+        if login in PSEUDO_USERS:
+            raise ValueError(f"{login} is a pseudo-user of Fossil")
+        if set(account.capabilities) & _SUPERUSER and login not in plan.elevated:
+            raise ValueError(f"{login} would be a superuser without being elevated")
+    for login, capabilities in plan.pseudo.items():
+        if login not in PSEUDO_USERS or set(capabilities) & _SUPERUSER:
+            raise ValueError(f"{login} with {capabilities!r} is no pseudo-user's right")
+
+
+class _Projection:
+    """One run over one open transaction."""
+
+    def __init__(self, db: sqlite3.Connection, plan: Plan) -> None:
+        self.db = db
+        self.plan = plan
+        self.code = config(db, "project-code") or ""
+        self.rows: dict[str, tuple[str | None, str, str]] = {
+            login: (pw, cap or "", info or "")
+            for login, pw, cap, info in db.execute(
+                "SELECT login, CAST(pw AS TEXT), CAST(cap AS TEXT), CAST(info AS TEXT) FROM user"
+                " WHERE typeof(login) = 'text'"
+            )
+        }
+        self.ours = _logins(config(db, OURS))
+        self.changed: list[str] = []
+
+    def run(self) -> Projected:
+        collisions = self._people()
+        natives = self._natives()
+        for login, capabilities in self.plan.pseudo.items():
+            self._pseudo(login, capabilities)
+        self._close_unnameable()
+        put_config(self.db, {**SETTINGS, OURS: json.dumps(sorted(self.ours))})
+        return Projected(tuple(self.changed), tuple(natives), tuple(collisions))
+
+    def _people(self) -> list[str]:
+        collisions = []
+        for login, account in self.plan.users.items():
+            if self._is_taken(login):
+                collisions.append(login)
+                continue
+            self.ours.add(login)
+            pw = password_hash(self.code, login, account.password)
+            self._put(login, pw, account.capabilities, account.full_name)
+        for login in sorted(self.ours - self.plan.users.keys()):
+            if login in self.rows:
+                self._disable(login)
+        return collisions
+
+    def _is_taken(self, login: str) -> bool:
+        """A native user of that name who can sign in is somebody else until adopted."""
+        if login in self.ours or login in self.plan.adopted or login not in self.rows:
+            return False
+        password, capabilities, _ = self.rows[login]
+        return bool(capabilities) or bool(password)
+
+    def _natives(self) -> list[Native]:
+        known = _remembered(config(self.db, _NATIVES))
+        kept: dict[str, dict[str, str]] = {}
+        natives = []
+        for login, (password, current, info) in sorted(self.rows.items()):
+            if login in self.ours or login in self.plan.pseudo:
+                continue
+            before = known.get(login, {})
+            # Changed in Fossil since we took something away: that counts now.
+            original = before["original"] if before.get("applied") == current else current
+            wanted = native_capabilities(original, self.plan, login)
+            if wanted != original:
+                kept[login] = {"original": original, "applied": wanted}
+            if login in PSEUDO_USERS:
+                self._put(login, password, wanted, info)
+                continue
+            self._put(login, self._hashed(login, password), wanted, info)
+            natives.append(Native(login, original, wanted, info))
+        put_config(self.db, {_NATIVES: json.dumps(kept, sort_keys=True)})
+        return natives
+
+    def _hashed(self, login: str, password: str | None) -> str | None:
+        """Fossil leaves first passwords in clear text; none stays so."""
+        if not password or _HASH.fullmatch(password):
+            return password
+        return password_hash(self.code, login, password)
+
+    def _pseudo(self, login: str, capabilities: str) -> None:
+        password, _, info = self.rows.get(login, (None, "", ""))
+        if login == "anonymous" and not password:
+            password = secrets.token_hex(8)
+        self._put(login, password, capabilities, info)
+
+    def _disable(self, login: str) -> None:
+        """Without a password there is no way in, neither on the web nor by sync."""
+        self._put(login, None, "", self.rows[login][2])
+
+    def _close_unnameable(self) -> None:
+        """A login that is no text escapes every comparison of ours: it may do nothing."""
+        self.db.execute(
+            "UPDATE user SET cap = '', pw = NULL, cookie = NULL"
+            " WHERE typeof(login) <> 'text' AND (cap <> '' OR pw NOTNULL OR cookie NOTNULL)"
+        )
+
+    def _put(self, login: str, password: str | None, capabilities: str, info: str) -> None:
+        wanted = (password, capabilities, info)
+        if self.rows.get(login) == wanted:
+            return
+        previous = self.rows.get(login)
+        if previous is None:
+            self.db.execute(
+                "INSERT INTO user (login, pw, cap, info, mtime) VALUES (?, ?, ?, ?, ?)",
+                (login, *wanted, int(time.time())),
+            )
+        else:
+            self.db.execute(
+                "UPDATE user SET pw = ?, cap = ?, info = ?, mtime = ? WHERE login = ?",
+                (*wanted, int(time.time()), login),
+            )
+            if previous[0] != password or not capabilities:
+                self.db.execute(
+                    "UPDATE user SET cookie = NULL, cexpire = NULL, ipaddr = NULL WHERE login = ?",
+                    (login,),
+                )
+        self.changed.append(login)
+
+
+def _logins(text: str | None) -> set[str]:
+    value = _json(text)
+    return {name for name in value if isinstance(name, str)} if isinstance(value, list) else set()
+
+
+def _remembered(text: str | None) -> dict[str, dict[str, str]]:
+    value = _json(text)
+    if not isinstance(value, dict):
+        return {}
+    return {
+        login: entry
+        for login, entry in value.items()
+        if isinstance(entry, dict) and {"original", "applied"} <= entry.keys()
+    }
+
+
+def _json(text: str | None) -> object:
+    try:
+        return json.loads(text or "null")
+    except ValueError:
+        return None
+
+
+def close_first_user(path: Path) -> None:
+    """Take password and rights from the user that `fossil init` made, and count it as ours."""
+    with writing(path, ("user", "config")) as db:
+        db.execute("UPDATE user SET pw = NULL, cap = '' WHERE login = ?", (FIRST_USER,))
+        put_config(db, {OURS: json.dumps([FIRST_USER])})
+
+
+def read_natives(path: Path) -> dict[str, str]:
+    """Users that the repository brought along, with what each may do in it now."""
+    with reading(path) as db:
+        ours = _logins(config(db, OURS)) | {FIRST_USER, *PSEUDO_USERS}
+        rows = db.execute(
+            "SELECT login, CAST(cap AS TEXT) FROM user WHERE typeof(login) = 'text' ORDER BY login"
+        ).fetchall()
+    return {login: capabilities or "" for login, capabilities in rows if login not in ours}
