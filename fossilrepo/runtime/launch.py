@@ -109,14 +109,14 @@ class Launched(asyncio.SubprocessProtocol):
         await self._exited.wait()
         return self._returncode if self._returncode is not None else -1
 
-    async def result(self) -> int:
+    async def result(self, drain: float = _DRAIN) -> int:
         """Its exit status once its output is read; raises what the listener raised.
 
-        Output that somebody else holds open is waited for a moment only.
+        Output that somebody else holds open is waited for `drain` seconds only.
         """
         status = await self.exit()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN):
+            async with asyncio.timeout(drain):
                 await self._drained.wait()
         if self.error is not None:
             raise self.error
@@ -127,7 +127,9 @@ class Launched(asyncio.SubprocessProtocol):
         try:
             await self._end(grace)
         except asyncio.CancelledError:
+            # No more patience, but still nothing is left behind.
             proc.signal_group(self.pid, signal.SIGKILL)
+            await self._until_gone(_KILL_WAIT)
             raise
         finally:
             if self._transport is not None:

@@ -71,9 +71,8 @@ class FileLocks:
                 self._queues.pop(key, None)
 
     async def _acquire(self, queue: _Queue, key: str, seconds: float, busy: str) -> int:
-        limit = asyncio.timeout(seconds)
         try:
-            async with limit:
+            async with asyncio.timeout(seconds):
                 await queue.lock.acquire()
                 try:
                     return await self._lock_file(self._folder / f"{key}.lock")

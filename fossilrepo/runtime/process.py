@@ -19,7 +19,7 @@ from fossilrepo.errors import ToolFailed
 from fossilrepo.runtime.launch import Command, Launched, launch
 from fossilrepo.runtime.lines import Lines
 
-__all__ = ["Command", "Finished", "pipe", "run"]
+__all__ = ["Command", "Finished", "Launched", "launch", "pipe", "run"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ _MOVES: dict[State, frozenset[State]] = {
         {State.RUNNING, State.BACKOFF, State.STOPPING, State.STOPPED, State.FAILED}
     ),
     State.RUNNING: frozenset({State.BACKOFF, State.STOPPING, State.FAILED}),
-    State.BACKOFF: frozenset({State.STARTING, State.STOPPED, State.FAILED}),
+    State.BACKOFF: frozenset({State.STARTING, State.STOPPING, State.STOPPED, State.FAILED}),
     State.STOPPING: frozenset({State.STOPPED, State.FAILED}),
     State.FAILED: frozenset({State.STARTING, State.STOPPED}),
 }
