@@ -23,6 +23,11 @@ class Links:
         self._port = port
 
     @property
+    def configured(self) -> bool:
+        """The address was given, not derived: then only its own port is accepted."""
+        return bool(self._configured) or self._caddy
+
+    @property
     def https(self) -> bool:
         return self._scheme_and_port()[0] == "https"
 

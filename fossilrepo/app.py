@@ -1,0 +1,413 @@
+"""The composition root: builds every part from the settings, starts and stops them in order.
+
+Read this to see the whole: a core that the command line uses too (database,
+files, services), and around it what only the running host has (the lock, the
+Fossil child, the watcher, the site). Nothing else knows how parts fit together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from fossilrepo.config import Settings, split_listen
+from fossilrepo.db.engine import Database
+from fossilrepo.db.journal import AuditStore, JobStore
+from fossilrepo.db.migrate import migrate
+from fossilrepo.db.people import PeopleStore
+from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.errors import Conflict, FossilrepoError
+from fossilrepo.models import is_id
+from fossilrepo.runtime.locks import FileLocks, acquire_single
+from fossilrepo.runtime.process import Command
+from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
+from fossilrepo.runtime.tasks import Tasks
+from fossilrepo.runtime.watcher import Fingerprints, Watcher
+from fossilrepo.services import Services
+from fossilrepo.services.accounts import Accounts
+from fossilrepo.services.adoption import LOOK_AGAIN, Adoption
+from fossilrepo.services.audit import Audit
+from fossilrepo.services.folder import Folder
+from fossilrepo.services.health import Health
+from fossilrepo.services.imports import Imports
+from fossilrepo.services.jobs import Jobs
+from fossilrepo.services.keys import Keys
+from fossilrepo.services.links import Links
+from fossilrepo.services.projection import Projection
+from fossilrepo.services.repos import Repositories
+from fossilrepo.services.shelf import SUFFIX, Shelf
+from fossilrepo.tools import jail
+from fossilrepo.tools.fossil import Fossil
+from fossilrepo.tools.gate import Gate
+from fossilrepo.tools.identity import service_identity
+from fossilrepo.tools.jail import Walls
+from fossilrepo.web.app import make_app
+from fossilrepo.web.connections import HeadDeadline
+from fossilrepo.web.gateway import Gateway
+from fossilrepo.web.gateway_stream import Upstream
+from fossilrepo.web.hosts import PublicUrl
+
+log = logging.getLogger(__name__)
+
+RESCAN_EVERY = 300.0  # seconds
+DRAIN = 5.0  # seconds for requests in flight at stop
+NOT_FOUND = "/.fossilrepo/not-found"
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What works with or without a running host."""
+
+    services: Services
+    shelf: Shelf
+    folder: Folder
+    adoption: Adoption
+    tasks: Tasks
+    probe_walls: Callable[[], Awaitable[Walls]]
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services without children and without a site: for the command line."""
+    async with _core(settings, _loud) as core:
+        yield core.services
+
+
+def _loud(name: str, error: BaseException) -> None:
+    log.critical("the task %s ended: %s", name, error)
+
+
+@asynccontextmanager
+async def _core(
+    settings: Settings, fatal: Callable[[str, BaseException], None]
+) -> AsyncIterator[Core]:
+    identity = await asyncio.to_thread(service_identity, settings.data)
+    shelf = Shelf(settings, identity)
+    await asyncio.to_thread(_prepare, shelf, settings)
+    keys = await asyncio.to_thread(Keys, settings.key_file)
+    async with AsyncExitStack() as stack:
+        database = Database(settings)
+        stack.push_async_callback(database.close)
+        await migrate(database)
+        tasks = Tasks(fatal)
+        stack.push_async_callback(tasks.close)
+
+        store, people = RepositoryStore(database), PeopleStore(database)
+        audit, jobs = Audit(AuditStore(database)), Jobs(JobStore(database), tasks)
+        links = Links(settings)
+        fossil = Fossil(settings.scratch, identity)
+        gate = Gate(identity, settings.scratch)
+        projection = Projection(store, people, keys, shelf)
+        locks = FileLocks(settings.run_dir / "locks")
+        repos = Repositories(store, shelf, fossil, projection, locks, audit, links)
+        adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
+        folder = Folder(store, shelf, repos, adoption, projection, audit)
+        probe_walls = partial(jail.probe, settings.repos, identity)
+        health = Health(settings, database, store, shelf, fossil, jobs, links, probe_walls)
+        services = Services(
+            settings=settings,
+            repos=repos,
+            imports=Imports(settings, repos, shelf, fossil, gate, jobs),
+            jobs=jobs,
+            accounts=Accounts(people, keys, audit, projection.project_all),
+            health=health,
+            audit=audit,
+            links=links,
+        )
+        yield Core(services, shelf, folder, adoption, tasks, probe_walls)
+
+
+def _prepare(shelf: Shelf, settings: Settings) -> None:
+    try:
+        shelf.prepare()
+    except OSError as error:
+        raise FossilrepoError(
+            f"the data folder {settings.data} cannot be used: {error.strerror}",
+            hint="set data_dir to a folder that this account may write",
+            field="data_dir",
+        ) from None
+
+
+async def serve(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None],
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Run everything until SIGTERM, SIGINT or `stop`; returns after an ordered end.
+
+    Raises FossilrepoError when it cannot start (data in use, a port taken), or
+    when a part of it died.
+    """
+    stop = stop or asyncio.Event()
+    deaths: list[str] = []
+
+    def fatal(name: str, error: BaseException) -> None:
+        deaths.append(f"{name}: {error}")
+        stop.set()
+
+    settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with acquire_single(settings.run_dir / "lock", what=f"fossilrepo on {settings.data}"):
+        async with _core(settings, fatal) as core:
+            await _run(settings, core, announce, stop)
+    if deaths:
+        raise FossilrepoError(f"a part of fossilrepo died: {deaths[0]}", hint="see the log")
+
+
+async def _run(
+    settings: Settings, core: Core, announce: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    services = core.services
+    async with AsyncExitStack() as stack:
+        await asyncio.to_thread(core.shelf.empty_scratch)
+        await services.jobs.recognise_interrupted()
+        port = FossilPort(settings.fossil.listen)
+        walls = await core.probe_walls()
+        supervisor = Supervisor(
+            [fossil_child(settings, walls, port)], state_file=settings.run_dir / "children.json"
+        )
+        services.health.attach(supervisor, walls)
+        stack.push_async_callback(supervisor.stop)
+        await asyncio.gather(core.folder.scan(at_start=True), supervisor.start())
+        core.tasks.spawn("watcher", _watcher(settings, core).run())
+        core.tasks.spawn("waiting files", _look_again(core))
+        await _start_site(settings, services, core, port, stack)
+        await _start_control(settings, services, stack)
+        await _announce(services, announce)
+        _stop_on_signals(stop, stack)
+        await stop.wait()
+        announce("stopping")
+
+
+# The Fossil child
+
+
+class FossilPort:
+    """The port of the Fossil server: the configured one, or a free one at every start."""
+
+    def __init__(self, listen: str) -> None:
+        self.address, self._wanted = split_listen(listen)
+        self.current: int | None = None
+        if self._wanted and not _is_free(self.address, self._wanted):
+            raise Conflict(
+                f"fossil.listen {listen} is in use by another program",
+                hint="stop it, or set fossil.listen to another port (0: any free port)",
+                field="fossil.listen",
+            )
+
+    def choose(self) -> int:
+        self.current = self._wanted or _free_port(self.address)
+        return self.current
+
+    async def answers(self) -> bool:
+        """True once something speaks HTTP on the port."""
+        if self.current is None:
+            return False
+        try:
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection(self.address, self.current)
+                writer.write(b"GET /-/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")
+                answer = await reader.read(5)
+                writer.close()
+        except (OSError, TimeoutError):
+            return False
+        return answer == b"HTTP/"
+
+    def upstream(self) -> Upstream | None:
+        return Upstream(self.address, self.current) if self.current else None
+
+
+def fossil_child(settings: Settings, walls: Walls, port: FossilPort) -> ChildSpec:
+    """`fossil server` on the served names, behind the walls that this machine has."""
+
+    async def command() -> Command:
+        return jail.server_command(
+            walls,
+            settings.repos,
+            port.choose(),
+            NOT_FOUND,
+            max_file_size=settings.limits.repository + settings.limits.push,
+        )
+
+    return ChildSpec(name="fossil", command=command, ready=port.answers)
+
+
+def _is_free(address: str, port: int) -> bool:
+    with closing(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(address: str) -> int:
+    with closing(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)) as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+# The watcher
+
+
+def _watcher(settings: Settings, core: Core) -> Watcher:
+    """Names in `repos/`, content in `repos/.store/`; mapped to what the folder's service wants."""
+    prints = Fingerprints()
+
+    async def on_change(paths: set[Path]) -> None:
+        names = {path for path in paths if path.parent == settings.repos}
+        if names:
+            await core.folder.scan()
+        await core.folder.content_changed(_changed(paths - names))
+
+    def _changed(paths: set[Path]) -> set[str]:
+        files = {_main_file(path) for path in paths}
+        return {
+            file.name.removesuffix(SUFFIX)
+            for file in files
+            if is_id(file.name.removesuffix(SUFFIX)) and prints.changed(file)
+        }
+
+    async def rescan() -> None:
+        await core.folder.scan()
+        stored = await asyncio.to_thread(core.shelf.stored_ids)
+        files = {settings.store / f"{identity}{SUFFIX}" for identity in stored}
+        await core.folder.content_changed(await asyncio.to_thread(_changed, files))
+
+    return Watcher(
+        [settings.repos, settings.store],
+        on_change=on_change,
+        ignore=_not_content,
+        rescan=rescan,
+        rescan_every=RESCAN_EVERY,
+    )
+
+
+def _main_file(path: Path) -> Path:
+    for side in ("-wal", "-journal"):
+        if path.name.endswith(SUFFIX + side):
+            return path.with_name(path.name.removesuffix(side))
+    return path
+
+
+def _not_content(path: Path) -> bool:
+    return path.name.endswith("-shm") or path.name in (".store", ".served", "dev", "tmp")
+
+
+async def _look_again(core: Core) -> None:
+    """A file that another program holds open tells nobody when it is let go."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN)
+        if core.adoption.waiting:
+            await core.folder.scan()
+
+
+# The site
+
+
+async def _start_site(
+    settings: Settings, services: Services, core: Core, port: FossilPort, stack: AsyncExitStack
+) -> None:
+    host, wanted = split_listen(settings.server.listen)
+    listening = await asyncio.to_thread(_listen, host, wanted, settings.server.listen)
+    stack.callback(listening.close)
+    services.links.bind(int(listening.getsockname()[1]))
+    gateway = Gateway(
+        settings=settings,
+        public=partial(_public_url, services),
+        lookup=core.shelf.host_state,
+        upstream=port.upstream,
+        read_only_reason=services.health.read_only_reason,
+    )
+    stack.push_async_callback(gateway.close)
+    app = make_app(services, gateway)
+    deadline = HeadDeadline()
+    app.middlewares.insert(0, deadline.middleware)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN, handler_cancellation=True)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listening, backlog=512).start()
+    if runner.server is not None:
+        core.tasks.spawn("silent connections", deadline.run(runner.server))
+
+
+def _public_url(services: Services) -> PublicUrl:
+    return PublicUrl.of(
+        services.links.public_url if services.links.configured else "",
+        domain=services.links.domain,
+        listening_port=services.links.port or 80,
+    )
+
+
+def _listen(host: str, port: int, key: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(512)
+    except OSError as error:
+        listening.close()
+        raise Conflict(
+            f"server.listen {key} cannot be used: {error.strerror}",
+            hint="stop the program that has it, or set server.listen to another port",
+            field="server.listen",
+        ) from None
+    return listening
+
+
+async def _start_control(settings: Settings, services: Services, stack: AsyncExitStack) -> None:
+    """A socket in the data folder, where the command line asks the running host."""
+
+    async def status(_request: web.Request) -> web.Response:
+        return web.json_response(await services.health.status())
+
+    app = web.Application()
+    app.router.add_get("/status", status)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    settings.control_socket.unlink(missing_ok=True)
+    await web.UnixSite(runner, str(settings.control_socket)).start()
+    settings.control_socket.chmod(0o600)
+    stack.callback(settings.control_socket.unlink, missing_ok=True)
+
+
+async def _announce(services: Services, announce: Callable[[str], None]) -> None:
+    announce(f"fossilrepo is running at {services.links.public_url}/")
+    if await services.accounts.needs_setup():
+        token = await services.accounts.setup_token()
+        announce("there is no administrator yet; make one here (the link works once):")
+        announce(f"  {services.links.public_url}/setup/{token}")
+        if os.environ.get("SSH_CONNECTION") and services.links.domain == "localhost":
+            port = services.links.port or 80
+            announce("from another machine, first: ")
+            announce(f"  ssh -L {port}:127.0.0.1:{port} THIS-MACHINE")
+
+
+def _stop_on_signals(stop: asyncio.Event, stack: AsyncExitStack) -> None:
+    """The first signal ends in order; a second one is Python's own, at once."""
+    loop = asyncio.get_running_loop()
+
+    def begin_to_stop(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, begin_to_stop, number)
+        except (RuntimeError, ValueError):  # not the main thread: whoever runs us stops us
+            return
+        stack.callback(loop.remove_signal_handler, number)
