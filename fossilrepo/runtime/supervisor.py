@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from fossilrepo.errors import NotFound, Unavailable
@@ -31,7 +31,8 @@ class Supervisor:
 
     def __init__(
         self,
-        *specs: ChildSpec,
+        specs: Sequence[ChildSpec],
+        *,
         state_file: Path,
         pace: Pace | None = None,
         leftover_grace: float = _LEFTOVER_GRACE,
