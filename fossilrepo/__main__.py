@@ -12,7 +12,7 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     from fossilrepo import cli
 
-    sys.exit(cli.main())
+    sys.exit(cli.main(sys.argv[1:]))
 
 
 if __name__ == "__main__":

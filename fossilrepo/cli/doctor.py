@@ -1,0 +1,47 @@
+"""`doctor`: every check, what was found and how to mend it.
+
+Owns the form only; the checks are the service's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from fossilrepo.cli import context, output
+from fossilrepo.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from fossilrepo.services import Services
+    from fossilrepo.services.health import Check
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check the machine and the data.
+
+    Exit code 1 when a check fails; a warning is no failure.
+    """
+
+    async def work(services: Services) -> list[Check]:
+        return await services.health.doctor()
+
+    checks = context.run(work)
+    if as_json:
+        output.document([asdict(check) for check in checks])
+    else:
+        _show(checks)
+    if any(check.result == "fail" for check in checks):
+        raise typer.Exit(1)
+
+
+def _show(checks: list[Check]) -> None:
+    width = max((len(check.name) for check in checks), default=0)
+    for check in checks:
+        output.say(f"{check.result:<4}  {check.name:<{width}}  {output.clean(check.found)}")
+        if check.result != "ok" and check.mend:
+            output.say(f"      {'':<{width}}  -> {output.clean(check.mend)}")
+    bad = sum(check.result == "fail" for check in checks)
+    warned = sum(check.result == "warn" for check in checks)
+    output.say(f"{output.plural(len(checks), 'check')}: {bad} failed, {warned} to look at")

@@ -1,0 +1,84 @@
+"""`api-token …`: tokens with which programs use the API as a person.
+
+Owns the form for people. A token is printed once, when it is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fossilrepo.cli import context, options, output
+from fossilrepo.cli.context import ACTOR
+from fossilrepo.cli.options import AsJson, Login
+
+if TYPE_CHECKING:
+    from fossilrepo.services import Services
+
+app = options.group("Tokens for the API: make, list, revoke.")
+
+
+@app.command()
+def create(
+    login: Login,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    days: Annotated[int | None, typer.Option(help="It ends after so many days.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token for a person.
+
+    The token itself is printed on stdout, alone and only this once.
+    """
+
+    async def work(services: Services) -> tuple[str, str]:
+        return await services.accounts.create_api_token(ACTOR, login, label, days)
+
+    identity, token = context.run(work)
+    made = {"id": identity, "login": login, "label": label, "token": token}
+    output.result(made, as_json, token)
+    if not as_json:
+        output.note(f"token {identity} of {login}: keep it now, it is not shown again")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the tokens, without the tokens themselves."""
+
+    async def work(services: Services) -> list[dict[str, Any]]:
+        return await services.accounts.api_tokens()
+
+    found = context.run(work)
+    if as_json:
+        output.document(found)
+    elif found:
+        output.table(
+            ("id", "login", "label", "made", "ends", "last used"),
+            [
+                (
+                    t["id"],
+                    t["login"],
+                    t["label"],
+                    output.ago(t["created_at"]),
+                    output.ago(t["expires_at"]),
+                    output.ago(t["last_used"]),
+                )
+                for t in found
+            ],
+        )
+    else:
+        output.say("there is no token")
+
+
+@app.command()
+def revoke(
+    which: Annotated[str, typer.Argument(metavar="ID", help="As `api-token list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """End a token at once."""
+
+    async def work(services: Services) -> None:
+        await services.accounts.revoke_api_token(ACTOR, which)
+
+    context.run(work)
+    output.result({"id": which, "revoked": True}, as_json, f"revoked {which}")

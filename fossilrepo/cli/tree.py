@@ -1,0 +1,86 @@
+"""The tree of commands, and the words for calls that do not fit it.
+
+Owns which topics there are. Knows nothing of what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from fossilrepo import __version__
+from fossilrepo.cli import (
+    audit,
+    config,
+    context,
+    doctor,
+    imports,
+    options,
+    output,
+    repo,
+    serve,
+    status,
+    tokens,
+    trash,
+    user,
+)
+
+PROGRAM = "fossilrepo"
+
+app = options.group("Host your own Fossil repositories: one process, one command.")
+app.command("serve")(serve.serve)
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+repo.app.command("import")(imports.import_)
+repo.app.add_typer(trash.app, name="trash")
+app.add_typer(repo.app, name="repo")
+app.add_typer(user.app, name="user")
+app.add_typer(tokens.app, name="api-token")
+app.command("audit")(audit.audit)
+app.add_typer(config.app, name="config")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        output.say(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The configuration, before or after the command. "
+            "Else $FOSSILREPO_CONFIG, ./config.toml, or the defaults.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    context.use_config(file)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command of these arguments; gives back its exit code."""
+    try:
+        code = get_command(app).main(list(arguments), prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        return _wrong_call(error)
+    except typer.Abort:
+        return output.refuse("nothing was entered", "", 1)
+    return output.interrupted() if code == output.INTERRUPTED else int(code or 0)
+
+
+def _wrong_call(error: typer.TyperException) -> int:
+    called = getattr(error, "ctx", None)
+    path = called.command_path if called is not None else PROGRAM
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return output.refuse(message[:1].lower() + message[1:], f"see `{path} --help`", error.exit_code)
