@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from fossilrepo.errors import Damaged, InvalidInput, Unavailable
+from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, Unavailable
 
 BUSY_SECONDS = 5.0
 WRITE_TRIES = 4
@@ -32,14 +32,28 @@ _READING = {
     sqlite3.SQLITE_TRANSACTION,
 }
 _WRITING = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 _PRAGMAS = {"page_size", "page_count", "freelist_count", "user_version"}
+# Programs of others may be in the way: worth another try. Everything else is the file's fault.
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+}
 Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a repository says of itself; `head` is the newest check-in of its main branch."""
+    """What a repository says of itself.
+
+    `head` is the newest check-in of its main branch; `public`: a stranger may read it.
+    """
 
     project_code: str
     project_name: str
@@ -175,10 +189,17 @@ def consistent_copy(source: Path, target: Path, *, deadline: float = 600.0) -> N
     except (TimeoutError, sqlite3.Error) as error:
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{target}{suffix}").unlink(missing_ok=True)
+        if isinstance(error, sqlite3.Error):
+            raise explain(source, error) from error
         raise Unavailable(
-            f"{source.name} could not be copied: {error or 'it took too long'}",
-            hint="try again when nothing writes to it",
+            f"{source.name} could not be copied in time", hint="try again when it is quiet"
         ) from error
+
+
+def compact(path: Path) -> None:
+    """Write a file that nobody else has open anew, without free space."""
+    with closing(_open(path, "rw")) as connection, _explained(path):
+        connection.execute("VACUUM")
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
@@ -187,7 +208,7 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
             address(path, mode=mode), uri=True, timeout=BUSY_SECONDS, isolation_level=None
         )
     except sqlite3.Error as error:
-        raise Unavailable(f"{path.name} cannot be opened: {error}") from error
+        raise explain(path, error) from error
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute("PRAGMA cell_size_check=ON")
     if sys.version_info >= (3, 12):
@@ -240,15 +261,19 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-            raise Damaged(
-                f"the repository file {path.name} is damaged: {error}",
-                hint="restore the repository from its backup",
-            ) from error
-        raise Unavailable(
-            f"the repository file {path.name} could not be used: {error}",
-            hint="try again; if it stays, restore the repository from its backup",
-        ) from error
+        raise explain(path, error) from error
+
+
+def explain(path: Path, error: sqlite3.Error) -> FossilrepoError:
+    """Unavailable for what may pass (locked, disk full), Damaged for what is the file's fault."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+        return Unavailable(
+            f"the repository file {path.name} could not be used: {error}", hint="try again"
+        )
+    return Damaged(
+        f"the repository file {path.name} is not whole: {error}",
+        hint="restore the repository from its backup",
+    )
 
 
 def _number(db: sqlite3.Connection, statement: str) -> int:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fossilrepo.tools.fossil_db import config, reading, writing
-from fossilrepo.tools.fossil_write import PREFIX, SETTINGS, put_config
+from fossilrepo.tools.fossil_write import PREFIX, SETTINGS, differing, put_config
 
 FIRST_USER = "fossilrepo"  # no person may have this login
 PSEUDO_USERS = ("nobody", "anonymous", "reader", "developer")
@@ -95,11 +95,17 @@ def password_hash(project_code: str, login: str, password: str) -> str:
 def project(path: Path, plan: Plan) -> Projected:
     """Make the repository's users equal to the plan.
 
-    Raises ValueError for a plan that hands out `a` or `s` without saying so.
+    Raises InvalidInput for a file with a trigger, and ValueError for a plan that hands
+    out `a` or `s` without saying so.
     """
     _check(plan)
+    with reading(path) as db:
+        trial = _Projection(db, plan, writes=False)
+        done = trial.run()
+    if not trial.pending:
+        return done  # the usual case takes no lock
     with writing(path, ("user", "config")) as db:
-        return _Projection(db, plan).run()
+        return _Projection(db, plan, writes=True).run()
 
 
 def native_capabilities(original: str, plan: Plan, login: str) -> str:
@@ -128,11 +134,13 @@ def _check(plan: Plan) -> None:
 
 
 class _Projection:
-    """One run over one open transaction."""
+    """One run over one open transaction; without `writes` it only finds what would change."""
 
-    def __init__(self, db: sqlite3.Connection, plan: Plan) -> None:
+    def __init__(self, db: sqlite3.Connection, plan: Plan, *, writes: bool) -> None:
         self.db = db
         self.plan = plan
+        self.writes = writes
+        self.pending = False
         self.code = config(db, "project-code") or ""
         self.rows: dict[str, tuple[str | None, str, str]] = {
             login: (pw, cap or "", info or "")
@@ -150,7 +158,7 @@ class _Projection:
         for login, capabilities in self.plan.pseudo.items():
             self._pseudo(login, capabilities)
         self._close_unnameable()
-        put_config(self.db, {**SETTINGS, OURS: json.dumps(sorted(self.ours))})
+        self._settings({**SETTINGS, OURS: json.dumps(sorted(self.ours))})
         return Projected(tuple(self.changed), tuple(natives), tuple(collisions))
 
     def _people(self) -> list[str]:
@@ -192,7 +200,7 @@ class _Projection:
                 continue
             self._put(login, self._hashed(login, password), wanted, info)
             natives.append(Native(login, original, wanted, info))
-        put_config(self.db, {_NATIVES: json.dumps(kept, sort_keys=True)})
+        self._settings({_NATIVES: json.dumps(kept, sort_keys=True)})
         return natives
 
     def _hashed(self, login: str, password: str | None) -> str | None:
@@ -213,31 +221,42 @@ class _Projection:
 
     def _close_unnameable(self) -> None:
         """A login that is no text escapes every comparison of ours: it may do nothing."""
-        self.db.execute(
-            "UPDATE user SET cap = '', pw = NULL, cookie = NULL"
-            " WHERE typeof(login) <> 'text' AND (cap <> '' OR pw NOTNULL OR cookie NOTNULL)"
-        )
+        condition = "typeof(login) <> 'text' AND (cap <> '' OR pw NOTNULL OR cookie NOTNULL)"
+        if self.db.execute(f"SELECT 1 FROM user WHERE {condition}").fetchone():  # noqa: S608
+            self._write(f"UPDATE user SET cap = '', pw = NULL, cookie = NULL WHERE {condition}")  # noqa: S608
+
+    def _settings(self, rows: Mapping[str, str]) -> None:
+        changed = differing(self.db, rows)
+        self.pending = self.pending or bool(changed)
+        if self.writes:
+            put_config(self.db, changed)
+
+    def _write(self, statement: str, *values: object) -> None:
+        self.pending = True
+        if self.writes:
+            self.db.execute(statement, values)
 
     def _put(self, login: str, password: str | None, capabilities: str, info: str) -> None:
         wanted = (password, capabilities, info)
         if self.rows.get(login) == wanted:
             return
         previous = self.rows.get(login)
+        when = int(time.time())
         if previous is None:
-            self.db.execute(
+            self._write(
                 "INSERT INTO user (login, pw, cap, info, mtime) VALUES (?, ?, ?, ?, ?)",
-                (login, *wanted, int(time.time())),
+                *(login, *wanted, when),
             )
         else:
-            self.db.execute(
+            self._write(
                 "UPDATE user SET pw = ?, cap = ?, info = ?, mtime = ? WHERE login = ?",
-                (*wanted, int(time.time()), login),
+                *(*wanted, when, login),
             )
-            if previous[0] != password or not capabilities:
-                self.db.execute(
-                    "UPDATE user SET cookie = NULL, cexpire = NULL, ipaddr = NULL WHERE login = ?",
-                    (login,),
-                )
+        if previous is not None and (previous[0] != password or not capabilities):
+            self._write(
+                "UPDATE user SET cookie = NULL, cexpire = NULL, ipaddr = NULL WHERE login = ?",
+                login,
+            )
         self.changed.append(login)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fossilrepo.tools.fossil_db import config, reading, writing
+from fossilrepo.tools.fossil_db import compact, config, reading, writing
 
 PREFIX = "fossilrepo-"
 
@@ -84,7 +84,13 @@ def dangerous(path: Path) -> dict[str, str]:
 
 
 def disarm(path: Path) -> dict[str, str]:
-    """Take out every setting that runs code or reaches out; gives back what was there."""
+    """Take out every setting that runs code or reaches out; gives back what was there.
+
+    Asked after every change of a repository, so it takes no lock when there is nothing to do.
+    """
+    with reading(path) as db:
+        if not _matching(db, DANGEROUS) and not differing(db, SETTINGS):
+            return {}
     with writing(path, ("config",)) as db:
         found = _matching(db, DANGEROUS)
         db.executemany("DELETE FROM config WHERE name = ?", [(name,) for name in found])
@@ -95,7 +101,8 @@ def disarm(path: Path) -> dict[str, str]:
 def scrub(path: Path) -> None:
     """Make a copy fit to leave: no password, cookie, address, mail or stored credential.
 
-    Only for copies: the live file keeps them.
+    Only for copies: the live file keeps them. The copy is written anew at the end,
+    because deleted rows stay in the free space of a file.
     """
     with writing(path, ("config", "user", "accesslog", "subscriber", "rcvfrom")) as db:
         db.execute(
@@ -110,19 +117,22 @@ def scrub(path: Path) -> None:
         for table in ("accesslog", "subscriber"):
             if _has_table(db, table):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 -- the two names above
+    compact(path)
 
 
 def put_config(db: sqlite3.Connection, rows: Mapping[str, str]) -> int:
     """Write the rows of `config` that differ; the number written."""
-    written = 0
-    for name, value in rows.items():
-        if config(db, name) != value:
-            db.execute(
-                "REPLACE INTO config (name, value, mtime) VALUES (?, ?, ?)",
-                (name, value, int(time.time())),
-            )
-            written += 1
-    return written
+    written = differing(db, rows)
+    db.executemany(
+        "REPLACE INTO config (name, value, mtime) VALUES (?, ?, ?)",
+        [(name, value, int(time.time())) for name, value in written.items()],
+    )
+    return len(written)
+
+
+def differing(db: sqlite3.Connection, rows: Mapping[str, str]) -> dict[str, str]:
+    """Those of the rows that the repository does not have yet."""
+    return {name: value for name, value in rows.items() if config(db, name) != value}
 
 
 def _matching(db: sqlite3.Connection, globs: tuple[str, ...]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +25,11 @@ class Identity:
 
 
 def service_identity(data: Path) -> Identity | None:
-    """The account for Fossil and its files; None when we are not root: then it is our own.
+    """The account for Fossil and its files; None: our own, as when we are not root.
 
     The owner of `data/repos`, else of `data`, when that is not root; else the
-    account `fossilrepo`, else `nobody`.
+    account `fossilrepo`, else `nobody`, if it can get as far as `data`: a folder
+    below `/root` is closed to every other account.
     """
     if os.geteuid() != 0:
         return None
@@ -39,14 +41,32 @@ def service_identity(data: Path) -> Identity | None:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Identity(entry.pw_uid, entry.pw_gid, name)
-    return Identity(65534, 65534, "65534")
+        found = Identity(entry.pw_uid, entry.pw_gid, name)
+        return found if _reaches(found, data) else None
+    return None
 
 
 def give(path: Path, identity: Identity | None) -> None:
     """Make the file, folder or link itself the account's; nothing when we are not root."""
     if identity is not None:
         os.chown(path, identity.uid, identity.gid, follow_symlinks=False)
+
+
+def _reaches(account: Identity, data: Path) -> bool:
+    """Whether the account may pass through every folder that leads to `data`."""
+    for folder in (data.absolute(), *data.absolute().parents):
+        try:
+            status = folder.stat()
+        except OSError:
+            continue  # not made yet
+        bit = stat.S_IXOTH
+        if status.st_uid == account.uid:
+            bit = stat.S_IXUSR
+        elif status.st_gid == account.gid:
+            bit = stat.S_IXGRP
+        if not status.st_mode & bit:
+            return False
+    return True
 
 
 def _owner(folder: Path) -> Identity | None:

@@ -130,7 +130,7 @@ async def probe(repos: Path, identity: Identity | None) -> Walls:
     await asyncio.to_thread(prepare, repos, identity)
     root = identity is not None
     name = identity.name if identity else str(os.geteuid())
-    account = Wall("ordinary user", True, f"Fossil runs as {name}")
+    account = _account_wall(identity, name)
     reasons: list[Wall] = []
     kinds: tuple[Kind, ...] = ("namespace", "chroot", "none") if root else ("namespace", "none")
     for kind in kinds:
@@ -147,6 +147,16 @@ async def probe(repos: Path, identity: Identity | None) -> Walls:
             continue
         return Walls(kind, name, identity, (account, *reasons))
     raise AssertionError("the last kind always returns")
+
+
+def _account_wall(identity: Identity | None, name: str) -> Wall:
+    if identity is None and os.geteuid() == 0:
+        return Wall(
+            "ordinary user",
+            False,
+            "Fossil runs as root: no other account can reach the data folder",
+        )
+    return Wall("ordinary user", True, f"Fossil runs as {name}")
 
 
 def _standing(kind: Kind) -> Wall:

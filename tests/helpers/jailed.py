@@ -116,13 +116,13 @@ async def get(url: str) -> tuple[int, str]:
     return await asyncio.to_thread(request, url)
 
 
-async def client(where: Place, *argv: str, home: str = "client") -> tuple[int, str]:
+async def client(where: Place, *argv: str, user: str = "tester") -> tuple[int, str]:
     """The `fossil` client with a home of its own; status and everything it said."""
-    folder = where.data / home
+    folder = where.data / "client"
     folder.mkdir(exist_ok=True)
     command = process.Command(
         ("fossil", *argv),
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "USER": "tester"},
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "USER": user},
         cwd=folder,
     )
     done = await process.run(command, timeout=30)

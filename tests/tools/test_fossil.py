@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fossilrepo.errors import InvalidInput, ToolFailed, Unavailable
+from fossilrepo.errors import Damaged, InvalidInput, ToolFailed
 from fossilrepo.tools import fossil_db, fossil_users, fossil_write, jail
 from fossilrepo.tools.fossil_users import Account, Plan
 from tests.helpers import jailed
@@ -55,14 +55,21 @@ async def test_a_projected_person_pushes_and_a_wrong_password_is_refused(
         )
         assert code != 0 and not (place.data / "client/a.fossil").exists(), said
         code, said = await jailed.client(
-            place, "clone", with_password.format("right"), "b.fossil", "--no-open", "-A", "ann"
+            place,
+            "clone",
+            with_password.format("right"),
+            "b.fossil",
+            "--once",
+            "--no-open",
+            "-A",
+            "ann",
         )
         assert code == 0, said
         for argv in (
             ("open", "b.fossil", "--nosync", "--workdir", "b"),
             ("push", "--once", with_password.format("right"), "-R", "b.fossil"),
         ):
-            code, said = await jailed.client(place, *argv)
+            code, said = await jailed.client(place, *argv, user="ann")
             assert code == 0, said
         text = place.data / "client/b/new.txt"
         text.write_text("content")
@@ -71,7 +78,7 @@ async def test_a_projected_person_pushes_and_a_wrong_password_is_refused(
             ("commit", "-m", "A change", "--user", "ann", "--nosign", "--chdir", str(text.parent)),
             ("push", "--once", with_password.format("right"), "-R", "b.fossil"),
         ):
-            code, said = await jailed.client(place, *argv)
+            code, said = await jailed.client(place, *argv, user="ann")
             assert code == 0, said
     [newest, _] = fossil_db.recent_checkins(path, 10)
     assert (newest.comment, newest.user, newest.pushed_by) == ("A change", "ann", "ann")
@@ -191,7 +198,7 @@ def test_a_view_in_place_of_a_table_is_not_read(place: Place, fossil_template: P
         path,
         "ALTER TABLE config RENAME TO real; CREATE VIEW config AS SELECT name, value FROM real;",
     )
-    with pytest.raises(Unavailable, match=r"prohibited|not authorized"):
+    with pytest.raises(Damaged, match=r"prohibited|not authorized"):
         fossil_db.read_facts(path)
 
 
