@@ -91,9 +91,9 @@ def _loud(name: str, error: BaseException) -> None:
 async def _core(
     settings: Settings, fatal: Callable[[str, BaseException], None]
 ) -> AsyncIterator[Core]:
+    await asyncio.to_thread(_prepare, settings)
     identity = await asyncio.to_thread(service_identity, settings.data)
     shelf = Shelf(settings, identity)
-    await asyncio.to_thread(_prepare, shelf, settings)
     keys = await asyncio.to_thread(Keys, settings.key_file)
     async with AsyncExitStack() as stack:
         database = Database(settings)
@@ -127,9 +127,9 @@ async def _core(
         yield Core(services, shelf, folder, adoption, tasks, probe_walls)
 
 
-def _prepare(shelf: Shelf, settings: Settings) -> None:
+def _prepare(settings: Settings) -> None:
     try:
-        shelf.prepare()
+        Shelf(settings, service_identity(settings.data)).prepare()
     except OSError as error:
         raise FossilrepoError(
             f"the data folder {settings.data} cannot be used: {error.strerror}",
@@ -156,7 +156,7 @@ async def serve(
         deaths.append(f"{name}: {error}")
         stop.set()
 
-    settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    await asyncio.to_thread(_prepare, settings)
     with acquire_single(settings.run_dir / "lock", what=f"fossilrepo on {settings.data}"):
         async with _core(settings, fatal) as core:
             await _run(settings, core, announce, stop)

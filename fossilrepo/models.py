@@ -91,6 +91,7 @@ class Repository:
     deleted_name: str | None = None
     reason: str = ""  # why it is broken
     removed: tuple[str, ...] = ()  # what the gate took out of it
+    seen: str = ""  # size and time of the file when it was last read
 
     @property
     def label(self) -> str:

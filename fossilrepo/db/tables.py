@@ -72,6 +72,7 @@ repositories = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("removed", JSON, nullable=False, default=list),
     Column("kept_aside", JSON, nullable=False, default=dict),  # values of what was removed
+    Column("seen", Text, nullable=False, default=""),  # the file as it was when last read
     Index("ix_repositories_state_name", "state", "name"),
 )
 

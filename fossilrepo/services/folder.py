@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fossilrepo.db.repositories import RepositoryStore
@@ -213,10 +213,7 @@ class Folder:
 
     async def content_changed(self, identities: set[str]) -> None:
         """Read what is new in these repositories, mend drift, and tell who listens."""
-        for identity in sorted(identities):
-            row = await self._store.get(identity) if is_id(identity) else None
-            if row is None or row.state is RepositoryState.TRASHED:
-                continue
+        for row in await self._rows(identities):
             try:
                 await self._refresh(row)
             except (Damaged, InvalidInput) as error:
@@ -224,30 +221,38 @@ class Folder:
             except Unavailable as error:
                 log.warning("%s could not be read just now: %s", row.label, error)
 
+    async def _rows(self, identities: set[str]) -> list[Repository]:
+        """Their rows, without those in the trash and those that are as they were last read."""
+        if len(identities) > 20:
+            rows = [row for row in await self._store.all() if row.id in identities]
+        else:
+            found = [await self._store.get(i) for i in sorted(identities) if is_id(i)]
+            rows = [row for row in found if row is not None]
+        return [
+            row
+            for row in rows
+            if row.state is not RepositoryState.TRASHED
+            and row.seen != self._shelf.fingerprint(row.id)
+        ]
+
     async def _refresh(self, row: Repository) -> None:
         path = self._shelf.file(row.id)
-        if not await asyncio.to_thread(path.exists):
-            await self._went_bad(row, "its file is gone from the store")
+        seen = self._shelf.fingerprint(row.id)
+        if not seen:
+            await self._went_bad(row, "its file is gone from the store, or empty")
             return
         facts = await asyncio.to_thread(fossil_db.read_facts, path)
-        current = replace(
-            row,
+        mended = RepositoryState.ACTIVE if row.state is RepositoryState.BROKEN else row.state
+        current = await self._store.update(
+            row.id,
             checkins=facts.checkins,
             last_change=facts.last_change,
             size_bytes=self._shelf.size(row.id),
             reason="",
-            state=RepositoryState.ACTIVE if row.state is RepositoryState.BROKEN else row.state,
+            state=mended,
+            seen=seen,
         )
-        if current != row:
-            await self._store.update(
-                row.id,
-                checkins=current.checkins,
-                last_change=current.last_change,
-                size_bytes=current.size_bytes,
-                reason="",
-                state=current.state,
-            )
-        if current.state is not row.state:
+        if mended is not row.state:
             self._shelf.serve(row.label, row.id)
         await self._mend(current, path)
         for listener in self.on_change:

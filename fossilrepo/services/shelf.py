@@ -37,7 +37,9 @@ class Shelf:
     def prepare(self) -> None:
         """Make the folders that are missing; ours alone, except what Fossil must reach."""
         data = self._settings.data
-        data.mkdir(parents=True, exist_ok=True)
+        if not data.exists():
+            data.mkdir(parents=True)
+            data.chmod(0o711)  # Fossil's account passes through it; what is secret is closed itself
         jail.prepare(self.repos, self._identity)
         self.scratch.mkdir(mode=0o700, exist_ok=True)
         self.give(self.scratch)
@@ -155,6 +157,16 @@ class Shelf:
             with suppress(FileNotFoundError):
                 total += name.stat().st_size
         return total
+
+    def fingerprint(self, repository_id: str) -> str:
+        """Changes when the repository's file or its write-ahead log does; empty without a file."""
+        path, parts = self.file(repository_id), []
+        for name in (path, path.with_name(path.name + "-wal")):
+            with suppress(FileNotFoundError):
+                status = name.stat()
+                if status.st_size:
+                    parts.append(f"{status.st_size}.{status.st_mtime_ns}")
+        return "+".join(parts)
 
     def free_share(self) -> float:
         """Free part of the disk that ordinary processes may use, between 0 and 1."""

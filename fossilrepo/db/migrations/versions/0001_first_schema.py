@@ -82,6 +82,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("removed", sa.JSON(), nullable=False),
         sa.Column("kept_aside", sa.JSON(), nullable=False),
+        sa.Column("seen", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_repositories")),
         sa.UniqueConstraint("name", name=op.f("uq_repositories_name")),
     )
