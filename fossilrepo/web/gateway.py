@@ -184,9 +184,7 @@ class Gateway:
         except ClientGone:
             return web.Response(status=499)
         except SlowClient:
-            answer = pages.answer(request, 408, "The request did not arrive in time.")
-            answer.force_close()
-            return answer
+            return await _last_words(request, "The request did not arrive in time.")
         except Full:
             text = "The server is busy with other requests; try again in a few seconds."
             return pages.answer(request, 503, text, retry_after=5)
@@ -291,3 +289,14 @@ class Gateway:
         response.force_close()
         if asked.request.transport is not None:
             asked.request.transport.abort()
+
+
+async def _last_words(request: web.Request, text: str) -> web.StreamResponse:
+    """Answers a client that stopped sending, and does not wait for the rest of its body."""
+    answer = pages.answer(request, 408, text)
+    answer.force_close()
+    await answer.prepare(request)
+    await answer.write_eof()
+    if request.transport is not None:
+        request.transport.close()
+    return answer
