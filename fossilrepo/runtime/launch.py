@@ -151,8 +151,10 @@ class Launched(asyncio.SubprocessProtocol):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._exited.wait()
-                while not self._gone():  # noqa: ASYNC110 - the kernel tells nobody
-                    await asyncio.sleep(0.02)
+                pause = 0.01
+                while not self._gone():
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, 0.1)
 
     def _gone(self) -> bool:
         if not self._exited.is_set():
@@ -162,7 +164,7 @@ class Launched(asyncio.SubprocessProtocol):
         with suppress(ChildProcessError):
             while os.waitpid(-self.pid, os.WNOHANG)[0]:
                 pass
-        return not proc.group_exists(self.pid)
+        return not proc.group_lives(self.pid)
 
 
 _alive: set[int] = set()

@@ -52,11 +52,16 @@ def look(pid: int) -> Process | None:
 
 def everyone() -> Iterator[Process]:
     """All processes that we may see."""
-    if not os.path.isdir("/proc/self"):
+    if not _has_proc():
         return
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (process := look(int(entry))) is not None:
             yield process
+
+
+@cache
+def _has_proc() -> bool:
+    return os.path.isdir("/proc/self")
 
 
 def children(pid: int) -> list[int]:
@@ -122,15 +127,17 @@ def signal_group(group: int, number: signal.Signals) -> bool:
     return True
 
 
-def group_exists(group: int) -> bool:
-    """Whether anyone is in the group, ended processes that nobody waited for included."""
+def group_lives(group: int) -> bool:
+    """Whether any process of the group still runs; the kernel alone would count ended ones."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
+        pass
+    if not _has_proc():
         return True
-    return True
+    return any(process.group == group and not process.ended for process in everyone())
 
 
 def signal_process(process: Process, number: signal.Signals) -> None:
