@@ -1,0 +1,44 @@
+"""A running host, shared by the tests of one file; each test has repositories of its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.host import Checkout, Host
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    host = Host(tmp_path_factory.mktemp("host") / "data").start()
+    host.admin("ada")
+    yield host
+    code = host.stop()
+    assert code == 0, host.log()[-3000:]
+    assert "Traceback" not in host.log(), host.log()[-5000:]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    """Hosts of the test's own, ended with it; `fresh(KEY=value)` sets environment variables."""
+    made: list[Host] = []
+
+    def start(folder: str = "data", **environment: str) -> Host:
+        made.append(Host(tmp_path / folder, environment).start())
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def clone(host: Host, tmp_path: Path) -> Callable[..., Checkout]:
+    """A clone by the administrator, made and opened with the real client."""
+
+    def make(name: str, folder: str = "first", on: Host | None = None) -> Checkout:
+        where = on or host
+        password = where.fossil_password("ada", name)
+        return Checkout.cloned(where.url(name, "ada", password), tmp_path / folder, "ada")
+
+    return make
