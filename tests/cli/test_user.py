@@ -1,0 +1,118 @@
+"""`user …`, `api-token …` and `audit` on a real data folder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fossilrepo.cli.audit import moment
+from fossilrepo.errors import InvalidInput
+from tests.helpers.command import Command
+
+PASSWORD = "four random words"
+
+
+def test_a_person_without_a_password_is_made_and_it_is_said(command: Command) -> None:
+    told = command("user", "create", "ada", "--admin", "--name", "Ada L.").out
+    assert "no password yet" in told and "fossilrepo user password ada" in told
+    (ada,) = command("user", "list", "--json").json
+    assert (ada["login"], ada["name"], ada["admin"]) == ("ada", "Ada L.", True)
+    assert "administrator" in command("user", "list").out
+
+
+def test_passwords_come_by_stdin_environment_or_prompt_never_as_an_argument(
+    command: Command,
+) -> None:
+    made = command("user", "create", "ada", "--password-stdin", "--json", given=f"{PASSWORD}\n")
+    assert made.json["password_set"] is True
+    made = command("user", "create", "bob", "--json", FOSSILREPO_PASSWORD=PASSWORD)
+    assert made.json["password_set"] is True
+    asked = command.at_terminal("user", "create", "eve", typed=[PASSWORD, PASSWORD])
+    assert asked.code == 0 and "no password" not in asked.out
+    assert PASSWORD not in asked.err + asked.out
+    differ = command.at_terminal("user", "password", "eve", typed=[PASSWORD, "another one here"])
+    assert differ.code == 2 and "differ" in differ.err
+    assert "no such option" in command.refused(2, "user", "create", "x", "--password", PASSWORD)
+    assert "--password-stdin" in command.refused(2, "user", "password", "eve")
+
+
+def test_a_refused_person_is_not_made(command: Command) -> None:
+    for login in ("root", "Ada", "../x", "x" * 33):
+        command.refused(2, "user", "create", login)
+    command.refused(2, "user", "create", "ada", "--password-stdin", given="short\n")
+    command.refused(2, "user", "create", "ada", "--password-stdin", given="two\nlines of it\n")
+    assert command("user", "list", "--json").json == []
+    command("user", "create", "ada")
+    command.refused(1, "user", "create", "ada")
+    for arguments in (("password", "nobody-here"), ("disable", "nobody-here"), ("rotate", "x")):
+        assert "no person" in command.refused(1, "user", *arguments)
+
+
+def test_the_sync_password_is_printed_alone_and_changes_with_rotation(command: Command) -> None:
+    command("user", "create", "ada", "--admin")
+    word = command("user", "sync-password", "ada", "demo")
+    assert (
+        word.err == ""
+        and len(word.out) == 25
+        and word.out == command("user", "sync-password", "ada", "demo").out
+    )
+    command("user", "rotate", "ada")
+    assert command("user", "sync-password", "ada", "demo").out != word.out
+    command.refused(1, "user", "sync-password", "ada", "no-such")
+    command.refused(1, "user", "sync-password", "eve", "demo")
+
+
+def test_disable_and_enable(command: Command) -> None:
+    command("user", "create", "ada", "--admin")
+    assert "last administrator" in command.refused(1, "user", "disable", "ada")
+    command("user", "create", "bob")
+    assert command("user", "disable", "bob", "--json").json["disabled"] is True
+    assert "disabled" in command("user", "list").out
+    assert command("user", "enable", "bob", "--json").json["disabled"] is False
+
+
+def test_a_token_is_printed_once_and_ends_when_revoked(command: Command) -> None:
+    command("user", "create", "ada")
+    made = command("api-token", "create", "ada", "--label", "job", "--days", "9")
+    token = made.out.strip()
+    assert token.startswith("frt_") and "\n" not in token and token not in made.err
+    (listed,) = command("api-token", "list", "--json").json
+    assert (listed["login"], listed["label"]) == ("ada", "job")
+    assert listed["expires_at"].endswith("Z")
+    assert token not in command("api-token", "list").out
+    command("api-token", "revoke", listed["id"])
+    assert command("api-token", "list", "--json").json == []
+    command.refused(1, "api-token", "revoke", listed["id"])
+    command.refused(2, "api-token", "create", "ada", "--days", "0")
+
+
+def test_audit_tells_who_did_what_and_no_secret(command: Command) -> None:
+    command("user", "create", "ada", "--admin", "--password-stdin", given=PASSWORD)
+    command("repo", "configure", "demo", "--title", "New")
+    entries = command("audit", "--json").json
+    assert [entry["action"] for entry in entries] == [
+        "repository.configure",
+        "person.create",
+        "repository.create",
+    ]
+    assert {"id", "at", "actor", "address", "action", "subject", "detail"} == entries[0].keys()
+    assert entries[0]["at"].endswith("Z")
+    assert PASSWORD not in command("audit").out
+    (only,) = command("audit", "--repo", "ada", "--json").json
+    assert only["action"] == "person.create"
+    assert command("audit", "--user", "somebody", "--json").json == []
+    assert len(command("audit", "--since", "1h ago", "--limit", "2", "--json").json) == 2
+    assert command("audit", "--since", "2999-01-01", "--json").json == []
+    assert "5m ago" in command.refused(2, "audit", "--since", "yesterday")
+
+
+def test_a_moment_is_rfc_3339_a_date_or_a_duration_ago() -> None:
+    assert moment("2026-05-01T12:00:00Z") == datetime(2026, 5, 1, 12, tzinfo=UTC)
+    assert moment("2026-05-01T12:00:00+02:00") == datetime(2026, 5, 1, 10, tzinfo=UTC)
+    assert moment("2026-05-01") == datetime(2026, 5, 1, tzinfo=UTC)
+    for text in ("5m", "5m ago"):
+        assert abs(datetime.now(UTC) - timedelta(minutes=5) - moment(text)) < timedelta(seconds=5)
+    for text in ("", "soon", "5", "99999999999d ago", "2026-13-01"):
+        with pytest.raises(InvalidInput):
+            moment(text)
