@@ -7,6 +7,7 @@ through the command tree. Both end in the same words for errors.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 from fossilrepo.cli import output
@@ -16,6 +17,7 @@ from fossilrepo.errors import FossilrepoError, InvalidInput
 def main(arguments: Sequence[str]) -> int:
     """Run one command; gives back its exit code. Errors end on stderr in two lines."""
     output.prepare()
+    gc.disable()  # imports make no garbage: see `context.imports_are_over`
     try:
         ordered = config_first(arguments)
         if _is_plain_serve(ordered):
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
         return output.interrupted()
     except Exception as error:
         return output.internal(error)
+    finally:
+        gc.freeze()  # the end of the process frees it all at once
 
 
 def config_first(arguments: Sequence[str]) -> list[str]:

@@ -36,6 +36,7 @@ def run(config: str | None) -> int:
 async def _until_a_signal(configured: Settings) -> None:
     from fossilrepo import app
 
+    context.imports_are_over()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def end(number: signal.Signals) -> None:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import forks
 from tests.helpers.command import Command
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forked() -> Iterator[forks.Forks]:
+    with forks.running() as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def prepared(forked: forks.Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a configuration, a migrated database and the repository `demo`."""
-    command = Command.in_folder(tmp_path_factory.mktemp("prepared"))
+    command = Command.in_folder(tmp_path_factory.mktemp("prepared"), forked)
     command("repo", "create", "demo", "--title", "A demonstration")
     return command.folder
 
 
 @pytest.fixture
-def command(prepared: Path, tmp_path: Path) -> Command:
+def command(forked: forks.Forks, prepared: Path, tmp_path: Path) -> Command:
     """The command on a copy of it."""
     shutil.copytree(prepared, tmp_path / "host", symlinks=True)
-    return Command(tmp_path / "host")
+    return Command(tmp_path / "host", forked)
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Command:
+def fresh(forked: forks.Forks, tmp_path: Path) -> Command:
     """The command in a folder that has a configuration and nothing else."""
     folder = tmp_path / "fresh"
     folder.mkdir()
-    return Command.in_folder(folder)
+    return Command.in_folder(folder, forked)

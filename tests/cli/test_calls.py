@@ -14,7 +14,7 @@ from tests.helpers.command import Command
 
 
 def test_version_is_printed(fresh: Command) -> None:
-    assert fresh("--version").out == f"fossilrepo {__version__}\n"
+    assert fresh.run_alone("--version").out == f"fossilrepo {__version__}\n"
 
 
 def test_help_lists_serve_and_serve_explains_itself(fresh: Command) -> None:
@@ -92,12 +92,12 @@ def test_an_internal_error_has_no_traceback_and_says_where_the_details_are(
     table = command.folder / "sitecustomize.py"
     table.write_text("import sys; sys.modules['fossilrepo.services.links'] = None\n")
     broken = {"PYTHONPATH": f"{command.folder}:{command.environment['PYTHONPATH']}"}
-    said = command.refused(1, "repo", "list", **broken)
+    said = command.run_alone("repo", "list", **broken).refusal(1)
     assert said.startswith("error: internal error")
     log = command.data / "logs" / "commands.log"
     assert str(log) in said and "Traceback" in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
-    shown = command.run("repo", "list", FOSSILREPO_DEBUG="1", **broken)
+    shown = command.run_alone("repo", "list", FOSSILREPO_DEBUG="1", **broken)
     assert "Traceback" in shown.err and shown.code == 1
 
 

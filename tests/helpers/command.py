@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.forks import ROOT, Forks
 from tests.helpers.poll import until_sync
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 data_dir = "./data"
 [server]
@@ -44,18 +44,30 @@ class Outcome:
         """The one document on stdout; fails when anything else is there."""
         return json.loads(self.out)
 
+    def refusal(self, code: int) -> str:
+        """The two lines of an error that ended with `code`; fails when anything else is there."""
+        assert (self.code, self.out) == (code, ""), self
+        lines = self.err.splitlines()
+        assert lines[0].startswith("error: ") and len(lines) <= 2, self.err
+        assert all(line.startswith("hint: ") for line in lines[1:]), self.err
+        return self.err
+
 
 @dataclass(frozen=True)
 class Command:
     """`command("repo", "list")` runs it in `folder`, which has a config.toml."""
 
     folder: Path
+    forks: Forks
     env: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def in_folder(cls, folder: Path) -> Command:
+    def in_folder(cls, folder: Path, forks: Forks) -> Command:
         (folder / "config.toml").write_text(CONFIG)
-        return cls(folder)
+        return cls(folder, forks)
+
+    def with_env(self, env: dict[str, str]) -> Command:
+        return Command(self.folder, self.forks, self.env | env)
 
     @property
     def data(self) -> Path:
@@ -84,14 +96,18 @@ class Command:
 
     def run(self, *arguments: str, given: str | None = None, **env: str) -> Outcome:
         """What it gave, whatever its exit code; `given` is its standard input."""
-        command = Command(self.folder, self.env | env)
-        stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
-        with command.start(*arguments, stdin=stdin) as process:
+        environment = self.with_env(env).environment
+        outcome = Outcome(*self.forks.call(arguments, self.folder, environment, given))
+        assert "Traceback" not in outcome.err, outcome.err
+        return outcome
+
+    def run_alone(self, *arguments: str, **env: str) -> Outcome:
+        """The same from the start: Python, its imports, everything."""
+        with self.with_env(env).start(*arguments) as process:
             try:
-                out, err = process.communicate(given, timeout=60)
+                out, err = process.communicate(timeout=60)
             finally:
                 process.kill()
-        assert "Traceback" not in err or "FOSSILREPO_DEBUG" in command.env, err
         return Outcome(process.returncode, out, err)
 
     def __call__(self, *arguments: str, given: str | None = None, **env: str) -> Outcome:
@@ -102,12 +118,7 @@ class Command:
 
     def refused(self, code: int, *arguments: str, given: str | None = None, **env: str) -> str:
         """The error's words; it must be the two lines alone, with nothing on stdout."""
-        outcome = self.run(*arguments, given=given, **env)
-        assert (outcome.code, outcome.out) == (code, ""), outcome
-        lines = outcome.err.splitlines()
-        assert lines[0].startswith("error: ") and len(lines) <= 2, outcome.err
-        assert all(line.startswith("hint: ") for line in lines[1:]), outcome.err
-        return outcome.err
+        return self.run(*arguments, given=given, **env).refusal(code)
 
     def at_terminal(self, *arguments: str, typed: list[str]) -> Outcome:
         """The command with a terminal as stdin; each line is typed once it asks something."""
@@ -137,7 +148,7 @@ class Command:
     @contextmanager
     def serving(self, **env: str) -> Iterator[Server]:
         """A server on the same folder, ready; ended in order, and that is checked."""
-        server = Server(Command(self.folder, self.env | env))
+        server = Server(self.with_env(env))
         try:
             server.wait_ready()
             yield server
