@@ -264,7 +264,7 @@ class Gateway:
         response = web.StreamResponse(status=got.status, reason=got.reason, headers=got.headers)
         response.headers.setdefault("Server", "fossilrepo")
         await response.prepare(asked.request)
-        pace, sent, small = Pace(self._limits), 0, b""
+        pace, sent, small, why = Pace(self._limits), 0, b"", ""
         try:
             async for piece in fossil.pieces():
                 if asked.is_sync and sent < _SMALL_ANSWER:
@@ -273,10 +273,12 @@ class Gateway:
                 pace.moved(len(piece))
                 sent += len(piece)
         except (FossilFailed, SlowClient, OSError) as failure:
-            self._cut(asked, response, repr(failure))
-        if got.length is not None and sent < got.length and asked.request.method != "HEAD":
-            self._cut(asked, response, f"{sent} of {got.length} bytes")
+            why = repr(failure)
         self._sent += sent
+        if got.length is not None and sent < got.length and asked.request.method != "HEAD":
+            why = why or f"{sent} of {got.length} bytes"
+        if why:
+            self._cut(asked, response, why)
         if asked.signs_in and asked.is_sync and sent <= _SMALL_ANSWER:
             if xfer.refused_login(xfer.opening(small, got.headers.get("Content-Type", ""))):
                 self._failures.failed(share_key(asked.client))

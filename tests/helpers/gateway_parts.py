@@ -160,6 +160,8 @@ class Answer:
         match = re.fullmatch(r"HTTP/1\.[01] (\d+) ?(.*)", lines[0])
         self.status = int(match[1]) if match else 0
         self.reason = match[2] if match else ""
+        if b"\r\ntransfer-encoding: chunked" in head.lower():
+            self.body = _unchunked(self.body)
         self.headers = [(k.lower(), v.strip()) for k, _, v in (x.partition(":") for x in lines[1:])]
 
     def all(self, name: str) -> list[str]:
@@ -169,6 +171,15 @@ class Answer:
         values = self.all(name)
         assert len(values) == 1, (name, values)
         return values[0]
+
+
+def _unchunked(body: bytes) -> bytes:
+    whole = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        whole, body = whole + rest[:length], rest[length + 2 :] if length else b""
+    return whole
 
 
 @contextmanager
@@ -224,8 +235,9 @@ async def small_buffers(port: int) -> tuple[asyncio.StreamReader, asyncio.Stream
 class NamedHosts:
     """A forward proxy for `fossil --proxy`, so that the real client can use a host's name."""
 
-    def __init__(self, target_port: int) -> None:
-        self._target, self._server = target_port, None
+    def __init__(self, target_port: int, *, tls: bool = False) -> None:
+        self._target, self._tls = target_port, tls
+        self._server: asyncio.Server | None = None
         self.port = 0
 
     async def __aenter__(self) -> NamedHosts:
@@ -234,12 +246,20 @@ class NamedHosts:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
         self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, onward = await asyncio.open_connection("127.0.0.1", self._target)
+        head = await reader.readuntil(b"\r\n\r\n")
+        name = re.search(rb"\r\nHost: ([^:\r]+)", head)
+        assert name
+        there, onward = await asyncio.open_connection(
+            "127.0.0.1",
+            self._target,
+            ssl=ssl._create_unverified_context() if self._tls else None,  # noqa: S323
+            server_hostname=name[1].decode() if self._tls else None,
+        )
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
             first, rest = head.split(b"\r\n", 1)
             first = re.sub(rb"http://[^/ ]+/?", b"/", first, count=1)
             onward.write(first + b"\r\n" + rest)
@@ -258,19 +278,3 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, ends: 
     if ends is not None:
         ends.feed_eof()
         sink.close()
-
-
-class Tunnel(NamedHosts):
-    """The same for https: whatever host CONNECT names, the bytes go to the one port."""
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, onward = await asyncio.open_connection("127.0.0.1", self._target)
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
-            await asyncio.gather(_copy(reader, onward), _copy(there, writer, ends=reader))
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            onward.transport.abort()
-            writer.close()

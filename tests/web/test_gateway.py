@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -105,8 +106,12 @@ async def test_unknown_vanished_and_malformed_names_get_one_page(site: parts.Sit
 
 @pytest.mark.parametrize(
     "host",
-    [b"DEMO.localhost", b"a_b.localhost", b"_x.localhost", b"demo.localhost.", b"a.b.localhost"]
-    + [
+    [
+        b"DEMO.localhost",
+        b"a_b.localhost",
+        b"_x.localhost",
+        b"demo.localhost.",
+        b"a.b.localhost",
         b"",
         b".localhost",
         b"demo.localhost:x",
@@ -276,15 +281,15 @@ def _clone_push_pull(url: str, tmp_path: Path, through: list[str]) -> None:
         person.run("clone", *through, "--admin-user", "admin", url, "demo.fossil")
         person.run("open", "--nosync", "demo.fossil", "--workdir", "work")
         person.run("settings", "autosync", "off", cwd=person.home / "work")
-    content = os.urandom(1_500_000)
-    alice.commit(alice.home / "work", "new.bin", content)
+    content, name = os.urandom(1_500_000), f"{secrets.token_hex(4)}.bin"
+    alice.commit(alice.home / "work", name, content)
     wrong = url.replace("http://", "http://admin:wrong@")
     refused = alice.run("push", *through, "--once", wrong, "-R", "demo.fossil", ok=False)
     assert "login failed" in refused
     alice.run("push", *through, "--once", with_password, "-R", "demo.fossil")
     bob.run("pull", *through, "--once", url, "-R", "demo.fossil")
     bob.run("update", cwd=bob.home / "work")
-    assert (bob.home / "work" / "new.bin").read_bytes() == content
+    assert (bob.home / "work" / name).read_bytes() == content
     alice.run("sync", *through, "--once", with_password, "-R", "demo.fossil")
 
 
