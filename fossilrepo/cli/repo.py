@@ -21,11 +21,11 @@ from fossilrepo.models import DropIn, Repository, iso
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
-    from fossilrepo.tools.fossil_db import CheckIn
 
 PAGE = 500  # repositories that are asked for at once
 SHOWN_CHECKINS = 5
 Described = dict[str, Any]
+Row = tuple[str, ...]
 Change = Callable[["Services"], Coroutine[Any, Any, Repository]]
 
 app = options.group("Repositories: make, import, list, change, delete, export.")
@@ -150,12 +150,15 @@ def show(name: Name, as_json: AsJson = False) -> None:
     its last check-ins.
     """
 
-    async def work(services: Services) -> tuple[Described, list[CheckIn]]:
+    async def work(services: Services) -> tuple[Described, list[Row]]:
         repository = await services.repos.get(ACTOR, name)
         shown = services.repos.describe(repository)
         shown["native_users"] = await services.repos.native_users(repository)
         shown["kept_aside"] = sorted(await services.repos.kept_aside(repository))
-        return shown, await services.repos.checkins(repository, SHOWN_CHECKINS)
+        checkins = await services.repos.checkins(repository, SHOWN_CHECKINS)
+        return shown, [
+            (c.hash[:10], output.ago(c.at), c.user, c.branch, c.comment) for c in checkins
+        ]
 
     shown, checkins = context.run(work)
     if as_json:
@@ -164,7 +167,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         _show_one(shown, checkins)
 
 
-def _show_one(shown: Described, checkins: list[CheckIn]) -> None:
+def _show_one(shown: Described, checkins: list[Row]) -> None:
     output.say(output.clean(" - ".join(filter(None, (shown["name"], shown["title"])))))
     natives = [f"{login} ({may or 'nothing'})" for login, may in shown["native_users"].items()]
     output.pairs(
@@ -188,8 +191,7 @@ def _show_one(shown: Described, checkins: list[CheckIn]) -> None:
     )
     if checkins:
         output.say()
-        rows = [(c.hash[:10], output.ago(c.at), c.user, c.branch, c.comment) for c in checkins]
-        output.table(("check-in", "when", "who", "branch", "comment"), rows)
+        output.table(("check-in", "when", "who", "branch", "comment"), checkins)
 
 
 # Changing
