@@ -105,6 +105,7 @@ async def _core(
         store, people = RepositoryStore(database), PeopleStore(database)
         audit, jobs = Audit(AuditStore(database)), Jobs(JobStore(database), tasks)
         links = Links(settings)
+        links.bind_from(settings.run_dir / "site-port")
         fossil = Fossil(settings.scratch, identity)
         gate = Gate(identity, settings.scratch)
         projection = Projection(store, people, keys, shelf)
@@ -324,6 +325,9 @@ async def _start_site(
     listening = await asyncio.to_thread(_listen, host, wanted, settings.server.listen)
     stack.callback(listening.close)
     services.links.bind(int(listening.getsockname()[1]))
+    port_file = settings.run_dir / "site-port"
+    port_file.write_text(f"{services.links.port or ''}\n")
+    stack.callback(port_file.unlink, missing_ok=True)
     gateway = Gateway(
         settings=settings,
         public=partial(_public_url, services),
@@ -331,7 +335,6 @@ async def _start_site(
         upstream=port.upstream,
         read_only_reason=services.health.read_only_reason,
     )
-    stack.push_async_callback(gateway.close)
     app = make_app(services, gateway)
     deadline = HeadDeadline()
     app.middlewares.insert(0, deadline.middleware)

@@ -28,6 +28,8 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self.url = database_url(settings)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite and settings.data.is_dir():
+            settings.database_file.touch(mode=0o600)  # SQLite gives its side files the same mode
         self.engine: AsyncEngine = _engine(self.url, self.is_sqlite)
 
     @asynccontextmanager

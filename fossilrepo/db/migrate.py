@@ -60,6 +60,6 @@ def _upgrade(connection: Connection) -> None:
     def steps(revision: object, context: object) -> object:
         return scripts._upgrade_revs("head", revision)  # type: ignore[arg-type]
 
-    context = MigrationContext.configure(connection, opts={"fn": steps})
+    context = MigrationContext.configure(connection, opts={"fn": steps, "transactional_ddl": True})
     with Operations.context(context):
         context.run_migrations()

@@ -144,7 +144,7 @@ class Adoption:
             raise _Wait
         try:
             await asyncio.to_thread(self._shelf.give, scratch)
-            removed = await asyncio.to_thread(fossil_write.disarm, scratch)
+            removed = await asyncio.to_thread(fossil_write.disarm, scratch, entering=True)
             await self._repos.add(
                 DROPPED_IN, draft, scratch, action="repository.adopt", removed=removed
             )

@@ -217,7 +217,7 @@ class Imports:
         if draft.trust is Trust.TRUSTED:
             await asyncio.to_thread(source.rename, scratch)
             await asyncio.to_thread(self._shelf.give, scratch)
-            return await asyncio.to_thread(fossil_write.disarm, scratch)
+            return await asyncio.to_thread(fossil_write.disarm, scratch, entering=True)
         progress.say("copying its content into a fresh repository")
         copied = await self._gate.copy_untrusted(source, scratch)
         progress.say("rebuilding")

@@ -6,6 +6,8 @@ where the site listens; the listening port is known only once it is bound.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from fossilrepo.config import Settings, split_listen
@@ -21,6 +23,12 @@ class Links:
     def bind(self, port: int) -> None:
         """The site listens on this port (server.listen may say 0)."""
         self._port = port
+
+    def bind_from(self, port_file: Path) -> None:
+        """Beside a running host that chose its own port, links lead there."""
+        if self._port == 0:
+            with suppress(OSError, ValueError):
+                self._port = int(port_file.read_text())
 
     @property
     def configured(self) -> bool:

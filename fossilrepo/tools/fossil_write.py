@@ -33,9 +33,11 @@ DANGEROUS = (
     "web-browser", "diff-command", "gdiff-command", "gmerge-command", "ssl-*", "proxy",
     "peer-*", "login-group-*", "remote_user_ok", "self-register", "self-pw-reset",
     "default-perms", "last-sync-*", "sync-*", "syncwith:*", "syncfrom:*", "gitpush:*",
-    "http-auth:*", "cert:*", "cert-*", "baseurl:*", "ckout:*", "allow-symlinks",
-    "repolist-skin",
+    "http-auth:*", "cert:*", "cert-*", "allow-symlinks", "repolist-skin",
 )  # fmt: skip
+# Where the file was used before. Fossil writes these again at every visit to a new address, so
+# they go when a file enters, and not after every change.
+_PLACES = ("baseurl:*", "ckout:*")
 
 _PERSONAL = ("captcha-secret*", "last-sync-*", "sync-*", "syncwith:*", "syncfrom:*", "gitpush:*",
              "http-auth:*", "email-send-*", "peer-*", "login-group-*", "baseurl:*", "ckout:*",
@@ -83,17 +85,19 @@ def dangerous(path: Path) -> dict[str, str]:
         return _matching(db, DANGEROUS)
 
 
-def disarm(path: Path) -> dict[str, str]:
+def disarm(path: Path, *, entering: bool = False) -> dict[str, str]:
     """Take out every setting that runs code or reaches out; gives back what was there.
 
-    Asked after every change of a repository, so it takes no lock when there is nothing to do.
+    From a file that is `entering` go also the addresses where it was used before. Asked after every change of a repository, so it takes no lock when there is nothing to do.
     """
+    globs = (*DANGEROUS, *_PLACES) if entering else DANGEROUS
     with reading(path) as db:
-        if not _matching(db, DANGEROUS) and not differing(db, SETTINGS):
+        if not _matching(db, globs) and not differing(db, SETTINGS):
             return {}
     with writing(path, ("config",)) as db:
         found = _matching(db, DANGEROUS)
-        db.executemany("DELETE FROM config WHERE name = ?", [(name,) for name in found])
+        gone = _matching(db, globs)
+        db.executemany("DELETE FROM config WHERE name = ?", [(name,) for name in gone])
         put_config(db, SETTINGS)
     return found
 

@@ -57,7 +57,7 @@ def test_a_wrong_password_is_refused_and_told(host: Host, clone: Clone) -> None:
     stranger = Checkout.cloned(host.url("guarded"), first.folder.parent / "s", "eve")
     assert not stranger.has(made)
     first.push()
-    stranger.fossil("pull")
+    stranger.pull()
     assert stranger.has(made)
 
 
@@ -90,7 +90,7 @@ def test_archived_is_readable_and_not_writable(host: Host, clone: Clone, tmp_pat
     assert host.json("repo", "show", "old")["state"] == "archived"
     host.call("repo", "unarchive", "old")
     first.push()
-    reader.fossil("pull")
+    reader.pull()
     assert reader.has(made)
 
 

@@ -176,10 +176,15 @@ def alive(pid: int) -> bool:
 
 @dataclass
 class Checkout:
-    """A clone made by the real client, open in a folder of its own."""
+    """A clone made by the real client, open in a folder of its own.
+
+    The address goes with every push and pull: without a terminal the client does not
+    remember the password in it.
+    """
 
     folder: Path
     login: str
+    url: str = ""
 
     @property
     def file(self) -> Path:
@@ -205,11 +210,12 @@ class Checkout:
 
     @classmethod
     def cloned(cls, url: str, folder: Path, login: str, *options: str) -> Checkout:
-        checkout = cls(folder, login)
+        checkout = cls(folder, login, url)
         folder.parent.mkdir(parents=True, exist_ok=True)
         checkout.fossil("clone", "--no-open", *options, url, str(checkout.file))
         folder.mkdir()
         checkout.fossil("open", "--nosync", str(checkout.file))
+        checkout.fossil("settings", "autosync", "off")
         checkout.fossil("user", "default", login, "--user", login, check=False)
         return checkout
 
@@ -235,11 +241,10 @@ class Checkout:
         raise AssertionError("no checkout")
 
     def push(self, url: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
-        arguments = [url, "--once"] if url else []
-        return self.fossil("push", *arguments, "--user", self.login, check=check)
+        return self.fossil("push", url or self.url, "--once", check=check)
 
-    def pull(self) -> None:
-        self.fossil("pull", "--user", self.login)
+    def pull(self, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.fossil("pull", self.url, "--once", check=check)
 
     def has(self, checkin: str) -> bool:
         return self.fossil("info", checkin, check=False).returncode == 0
