@@ -15,10 +15,9 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from fossilrepo import logs
-from fossilrepo.config import Settings, load, split_listen
+from fossilrepo.config import Settings, load
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import Actor
 
@@ -91,18 +90,4 @@ async def _inside(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, end, number)
     async with open_services(configured) as services:
-        await asyncio.to_thread(_use_the_real_port, services)
         return await work(services)
-
-
-def _use_the_real_port(services: Services) -> None:
-    """With port 0 the running server alone knows where it listens; without one, addresses wait."""
-    if split_listen(services.settings.server.listen)[1] != 0:
-        return
-    from fossilrepo.cli.control import ask  # `serve` imports this module, and needs no client
-
-    try:
-        url = urlsplit(ask(services.settings.control_socket)["url"])
-    except FossilrepoError:
-        return
-    services.links.bind(url.port or 80)

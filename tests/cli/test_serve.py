@@ -34,7 +34,7 @@ def test_status_of_a_socket_that_nobody_listens_on_ends_with_1(command: Command)
 
 def test_commands_and_a_running_server_work_on_the_same_files(command: Command) -> None:
     with command.serving() as server:
-        assert re.search(r"/setup/\S{20,}", server.out())
+        until_sync(lambda: re.search(r"/setup/\S{20,}", server.out()), what="the set-up link")
         status = command("status", "--json").json
         assert status.keys() >= PROMISED and status["pid"] == server.process.pid
         assert [child["state"] for child in status["children"]] == ["running"]
