@@ -44,6 +44,11 @@ def until(condition: Callable[[], Any], seconds: float = 10.0, what: str = "it")
     raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
+async def soon(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """`until` for the loop's own tests: the loop goes on meanwhile."""
+    await asyncio.to_thread(until, condition, seconds)
+
+
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)

@@ -9,6 +9,8 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
@@ -19,6 +21,7 @@ from fossilrepo.web.gateway import Gateway
 from fossilrepo.web.gateway_pages import not_found
 from fossilrepo.web.gateway_stream import TimeLimits, Upstream
 from fossilrepo.web.hosts import HostKind, PublicUrl, parse_host, path_form
+from tests.helpers.gateway_parts import Served, Site, free_port
 
 KNOWN = {"demo": HostState.SERVED, "other": HostState.SERVED, "moving": HostState.MAINTENANCE}
 KNOWN["stale"] = HostState.SERVED  # known to us, gone at Fossil
@@ -68,6 +71,27 @@ def application(
     app = web.Application(middlewares=[deadline.middleware])
     app.router.add_route("*", "/{path:.*}", dispatch)
     return app, gateway, deadline
+
+
+@asynccontextmanager
+async def gateway(
+    served: Served | None, *, settings: Settings | None = None, **options: object
+) -> AsyncIterator[tuple[Site, Gateway]]:
+    port = free_port()
+    upstream = Upstream("127.0.0.1", served.port) if served else None
+    settings = settings or Settings()
+    app, built, deadline = application(settings, port, upstream, **options)  # type: ignore[arg-type]
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    watch = asyncio.create_task(deadline.run(runner.server))  # type: ignore[arg-type]
+    try:
+        yield Site(port), built
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError):
+            await watch
+        await runner.cleanup()
 
 
 async def serve(port: int, fossil_port: int, settings: Settings) -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import secrets
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from fossilrepo.config import FossilServer, Limits, Server, Settings
-from fossilrepo.web.gateway import Gateway
-from fossilrepo.web.gateway_stream import TimeLimits, Upstream
+from fossilrepo.config import Limits, Server, Settings
 from fossilrepo.web.hosts import NOT_FOUND_TARGET
 from tests.helpers import gateway_parts as parts
-from tests.helpers.gateway_parts import EVIL, Served
-from tests.helpers.gateway_process import application
+from tests.helpers.gateway_parts import EVIL, Served, soon
+from tests.helpers.gateway_process import gateway
 
 
 @pytest.fixture(scope="module")
@@ -31,35 +27,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-@asynccontextmanager
-async def gateway(
-    served: Served | None, *, settings: Settings | None = None, **options: object
-) -> AsyncIterator[tuple[parts.Site, Gateway]]:
-    port = parts.free_port()
-    upstream = Upstream("127.0.0.1", served.port) if served else None
-    settings = settings or Settings()
-    app, built, deadline = application(settings, port, upstream, **options)  # type: ignore[arg-type]
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    watch = asyncio.create_task(deadline.run(runner.server))  # type: ignore[arg-type]
-    try:
-        yield parts.Site(port), built
-    finally:
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
-        await runner.cleanup()
-
-
 @pytest.fixture
 async def site(served: Served) -> AsyncIterator[parts.Site]:
     async with gateway(served) as (site, _):
         yield site
-
-
-async def until(condition: object, seconds: float = 10.0) -> None:
-    await asyncio.to_thread(parts.until, condition, seconds)  # type: ignore[arg-type]
 
 
 async def test_a_host_serves_its_repository_and_nothing_else(site: parts.Site) -> None:
@@ -387,146 +358,6 @@ async def test_fossil_away_is_said_to_people_and_to_the_client(tmp_path: Path) -
             assert "502 The repository server does not answer" in said
 
 
-async def test_a_client_that_hangs_up_ends_its_process_at_fossil(
-    site: parts.Site, served: Served
-) -> None:
-    await until(lambda: not parts.children_of(served.pid))
-    reader, writer = await parts.small_buffers(site.port)
-    writer.write(b"GET /demo/raw/x?ci=trunk&filename=big.bin HTTP/1.0\r\n")
-    writer.write(b"Host: demo.localhost\r\n\r\n")
-    head = await reader.readuntil(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.0 200"), head
-    await until(lambda: parts.children_of(served.pid))
-    writer.transport.abort()
-    await until(lambda: not parts.children_of(served.pid), 5)
-
-
-@pytest.mark.parametrize("sent", [10, 200_000])
-async def test_a_body_without_an_end_is_ended_and_holds_no_process(
-    served: Served, sent: int
-) -> None:
-    async with gateway(served, limits=TimeLimits(idle=0.6)) as (site, built):
-        head = b"POST /demo/xfer HTTP/1.1\r\nHost: demo.localhost\r\nContent-Length: 999999\r\n"
-        answer = parts.Answer(await site.raw(head + b"\r\n" + b"x" * sent))
-        assert answer.status == 408
-        assert built.stats().in_flight == 0
-    await until(lambda: not parts.children_of(served.pid))
-
-
-async def test_a_client_that_does_not_read_is_cut_off(served: Served) -> None:
-    async with gateway(served, limits=TimeLimits(idle=0.6)) as (site, built):
-        _, writer = await asyncio.open_connection("127.0.0.1", site.port, limit=1024)
-        writer.write(
-            b"GET /demo/raw/x?ci=trunk&filename=big.bin HTTP/1.0\r\nHost: demo.localhost\r\n\r\n"
-        )
-        await until(lambda: built.stats().in_flight == 1)
-        await until(lambda: built.stats().in_flight == 0 and built.stats().failed == 1)
-        await until(lambda: not parts.children_of(served.pid))
-        writer.transport.abort()
-
-
-async def test_a_client_that_only_trickles_is_cut_off(served: Served) -> None:
-    limits = TimeLimits(idle=5, window=0.5, floor=1000)
-    async with gateway(served, limits=limits) as (site, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
-        head = b"POST /demo/xfer HTTP/1.1\r\nHost: demo.localhost\r\nContent-Length: 9999\r\n\r\n"
-        writer.write(head)
-        answer = asyncio.create_task(reader.read(100))
-        for _ in range(100):
-            if answer.done():
-                break
-            writer.write(b"x")
-            await asyncio.sleep(0.05)
-        assert b" 408 " in await answer
-        writer.transport.abort()
-
-
-async def test_a_connection_without_a_request_is_closed(served: Served) -> None:
-    async with gateway(served, head_seconds=0.5) as (site, _):
-        assert await site.raw(b"GET /demo/timeline HTTP/1.1\r\nHost: de", seconds=5) == b""
-        keeps = await site.ask("GET", "/demo/timeline", host=site.host("demo"))
-        assert keeps.status == 200
-
-
-@asynccontextmanager
-async def stuck() -> AsyncIterator[Served]:
-    """An upstream that takes a request and never answers."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while await reader.read(65536):
-                pass
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield Served(Path("/"), server.sockets[0].getsockname()[1], 0)
-    finally:
-        server.close()
-
-
-async def test_one_client_cannot_take_every_place_and_a_full_house_is_503() -> None:
-    settings = Settings(fossil=FossilServer(max_requests=4))
-    async with (
-        stuck() as upstream,
-        gateway(upstream, settings=settings, patience=0.3) as (site, built),
-    ):
-
-        def hold(address: str) -> asyncio.Task[parts.Answer]:
-            return asyncio.create_task(
-                site.ask(
-                    "GET",
-                    "/demo/x",
-                    host="demo.localhost",
-                    headers=f"X-Forwarded-For: {address}\r\n",
-                )
-            )
-
-        held = [hold("198.51.100.1") for _ in range(2)]
-        await until(lambda: built.stats().in_flight == 2)
-        assert (await hold("198.51.100.1")).status == 503  # its share
-        held += [hold("198.51.100.2"), hold("198.51.100.3")]
-        await until(lambda: built.stats().in_flight == 4)
-        full = await hold("198.51.100.4")
-        assert (full.status, full.one("retry-after")) == (503, "5")
-        assert built.stats().refused == 2
-        for task in held:
-            task.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
-        await until(lambda: built.stats().in_flight == 0, 5)
-
-
-async def test_half_sent_bodies_take_no_place(served: Served) -> None:
-    settings = Settings(fossil=FossilServer(max_requests=2))
-    async with gateway(served, settings=settings, patience=0.3) as (site, _):
-        head = b"POST /demo/xfer HTTP/1.1\r\nHost: demo.localhost\r\nContent-Length: 999\r\n\r\nx"
-        writers = []
-        for _ in range(6):
-            _, writer = await asyncio.open_connection("127.0.0.1", site.port)
-            writer.write(head)
-            writers.append(writer)
-        page = await site.ask("GET", "/demo/timeline", host=site.host("demo"))
-        assert page.status == 200
-        for writer in writers:
-            writer.transport.abort()
-
-
-async def test_an_answer_cut_short_is_not_passed_on_as_whole() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    upstream = Served(Path("/"), server.sockets[0].getsockname()[1], 0)
-    async with gateway(upstream) as (site, built):
-        answer = await site.ask("GET", "/demo/x", host=site.host("demo"))
-        assert len(answer.body) < 1000
-        assert built.stats().failed == 1
-    server.close()
-
-
 async def test_new_spellings_of_a_host_write_nothing_into_the_repository(
     site: parts.Site, served: Served
 ) -> None:
@@ -550,7 +381,7 @@ async def test_sixty_megabytes_pass_without_being_held(served: Served, tmp_path:
     ]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(parts.ROOT)}
     with parts.program(argv, env, log) as child:
-        await until(lambda: parts.answers(port), 20)
+        await soon(lambda: parts.answers(port), 20)
         before = _peak(child.pid)
         await asyncio.to_thread(_push_and_pull_large, f"127.0.0.1:{port}/other", tmp_path)
         growth = _peak(child.pid) - before
@@ -577,7 +408,3 @@ def _push_and_pull_large(address: str, tmp_path: Path) -> None:
     bob.run("pull", "--once", url, "-R", "r.fossil")
     bob.run("open", "--nosync", "r.fossil", "--workdir", "work")
     assert (bob.home / "work" / "large.bin").read_bytes() == content
-
-
-def test_settings_json_of_the_helper_is_the_default() -> None:
-    assert Settings(**json.loads("{}")) == Settings()
