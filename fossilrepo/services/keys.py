@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -60,8 +61,8 @@ def _load_or_make(path: Path) -> bytes:
 
 def _make(path: Path) -> bytes:
     key = Fernet.generate_key()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    temporary = Path(name)
     with os.fdopen(handle, "wb") as file:
         file.write(key + b"\n")
         file.flush()

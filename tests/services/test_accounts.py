@@ -1,0 +1,202 @@
+"""Who somebody is: set-up, sign-in, sessions, tokens, Fossil passwords."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fossilrepo.config import Settings
+from fossilrepo.db.engine import Database
+from fossilrepo.db.journal import AuditStore
+from fossilrepo.db.migrate import migrate
+from fossilrepo.db.people import PeopleStore
+from fossilrepo.errors import (
+    Conflict,
+    Forbidden,
+    FossilrepoError,
+    InvalidInput,
+    NotFound,
+    NotSignedIn,
+    TooManyRequests,
+)
+from fossilrepo.models import Actor
+from fossilrepo.services.accounts import Accounts
+from fossilrepo.services.audit import Audit
+from fossilrepo.services.keys import Keys
+from fossilrepo.services.slowing import Slowing
+from tests.db.test_stores import repository
+
+GOOD = "four random words here"
+ADMIN = Actor("ada", is_admin=True)
+FROM = {"address": "192.0.2.1", "agent": "test"}
+
+
+class Parts:
+    def __init__(self, accounts: Accounts, audit: Audit, projected: list[int]) -> None:
+        self.accounts, self.audit, self.projected = accounts, audit, projected
+
+
+@pytest.fixture
+async def parts(settings: Settings) -> AsyncIterator[Parts]:
+    settings.data.mkdir()
+    database = Database(settings)
+    await migrate(database)
+    audit = Audit(AuditStore(database))
+    projected: list[int] = []
+
+    async def on_change() -> None:
+        projected.append(1)
+
+    accounts = Accounts(PeopleStore(database), Keys(settings.key_file), audit, on_change)
+    yield Parts(accounts, audit, projected)
+    await database.close()
+
+
+async def test_the_set_up_link_makes_one_administrator(parts: Parts) -> None:
+    accounts = parts.accounts
+    earlier, token = await accounts.setup_token(), await accounts.setup_token()
+    assert not await accounts.setup_token_valid(earlier)
+    with pytest.raises(InvalidInput):
+        await accounts.set_up(token, "ada", "", "short")
+    signed_in = await accounts.set_up(token, "ada", "Ada", GOOD, **FROM)
+    session = await accounts.session(signed_in.token)
+    assert session is not None and session.user.is_admin and session.csrf
+    with pytest.raises(NotFound):
+        await accounts.set_up(token, "eve", "", GOOD)
+    assert not await accounts.needs_setup()
+    assert [u.login for u in await accounts.users()] == ["ada"]
+
+
+async def test_only_the_right_password_signs_in(parts: Parts) -> None:
+    await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
+    await parts.accounts.create_user(ADMIN, "empty")
+    assert (await parts.accounts.sign_in(" Ada ", GOOD, **FROM)).session.user.login == "ada"
+    for login, password in (("ada", GOOD + "x"), ("eve", GOOD), ("empty", ""), ("ada", "")):
+        with pytest.raises(NotSignedIn, match="wrong login or password"):
+            await parts.accounts.sign_in(login, password, **FROM)
+
+
+async def test_guessing_is_slowed_per_account(parts: Parts) -> None:
+    await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
+    for _ in range(5):
+        with pytest.raises(NotSignedIn):
+            await parts.accounts.sign_in("ada", "wrong", **FROM)
+    with pytest.raises(TooManyRequests) as slowed:
+        await parts.accounts.sign_in("ada", GOOD, address="198.51.100.7", agent="")
+    assert slowed.value.retry_after >= 1
+
+
+def test_guessing_is_slowed_per_address_and_counts_stay_bounded() -> None:
+    slowing = Slowing()
+    for number in range(20):
+        slowing.check("address A")
+        slowing.failed(f"account {number}", "address A")
+    with pytest.raises(TooManyRequests):
+        slowing.check("account new", "address A")
+    slowing.check("account new", "address B")
+    for number in range(10_500):
+        slowing.failed(f"account x{number}")
+    assert len(slowing._failures) == 10_000
+
+
+async def test_a_session_ends_with_sign_out_a_new_password_and_being_disabled(
+    parts: Parts,
+) -> None:
+    accounts = parts.accounts
+    await accounts.create_user(ADMIN, "ada", is_admin=True, password=GOOD)
+    await accounts.create_user(ADMIN, "bob", password=GOOD)
+    first = await accounts.sign_in("bob", GOOD, **FROM)
+    await accounts.sign_out(first.token)
+    assert await accounts.session(first.token) is None
+    second = await accounts.sign_in("bob", GOOD, **FROM)
+    await accounts.set_password(ADMIN, "bob", GOOD + "2")
+    assert await accounts.session(second.token) is None
+    third = await accounts.sign_in("bob", GOOD + "2", **FROM)
+    await accounts.set_disabled(ADMIN, "bob", True)
+    assert await accounts.session(third.token) is None
+    with pytest.raises(NotSignedIn):
+        await accounts.sign_in("bob", GOOD + "2", **FROM)
+    assert await accounts.session("x" * 43) is None and await accounts.session("") is None
+
+
+@pytest.mark.parametrize("bad", ["short", "password123", "1234567890", "bob-bob-bob", "x" * 1001])
+async def test_passwords_that_a_stranger_would_try_are_refused(parts: Parts, bad: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        await parts.accounts.create_user(ADMIN, "bob", password=bad)
+    assert refusal.value.field == "password"
+    assert await parts.accounts.users() == []
+
+
+async def test_logins_are_taken_once_and_the_last_administrator_stays(parts: Parts) -> None:
+    await parts.accounts.create_user(ADMIN, "ada", is_admin=True)
+    with pytest.raises(Conflict):
+        await parts.accounts.create_user(ADMIN, "ada")
+    with pytest.raises(Conflict, match="last administrator"):
+        await parts.accounts.set_disabled(ADMIN, "ada", True)
+    with pytest.raises(Forbidden):
+        await parts.accounts.create_user(Actor("eve"), "friend")
+
+
+async def test_fossil_passwords_differ_by_person_and_repository_and_rotate(parts: Parts) -> None:
+    accounts = parts.accounts
+    await accounts.create_user(ADMIN, "ada")
+    await accounts.create_user(ADMIN, "bob")
+    one, two = repository("one"), repository("two")
+    before = await accounts.sync_password("ada", one)
+    assert len(before) == 24 and before.isalnum() and before == before.lower()
+    assert await accounts.sync_password("ada", one) == before
+    assert await accounts.sync_password("ada", replace(one, name="renamed")) == before
+    others = {await accounts.sync_password("ada", two), await accounts.sync_password("bob", one)}
+    assert before not in others and len(others) == 2
+    projected = len(parts.projected)
+    await accounts.rotate(ADMIN, "ada")
+    assert await accounts.sync_password("ada", one) != before
+    assert len(parts.projected) == projected + 1
+
+
+async def test_api_tokens_work_until_revoked_and_only_hashes_are_kept(
+    parts: Parts, settings: Settings
+) -> None:
+    await parts.accounts.create_user(ADMIN, "ada")
+    token_id, token = await parts.accounts.create_api_token(ADMIN, "ada", "ci", days=1)
+    user = await parts.accounts.token_user(token)
+    assert user is not None and user.login == "ada"
+    assert await parts.accounts.token_user(token[:-1] + "x") is None
+    assert (await parts.accounts.api_tokens())[0]["last_used"] is not None
+    assert token.encode() not in settings.database_file.read_bytes()
+    await parts.accounts.revoke_api_token(ADMIN, token_id)
+    assert await parts.accounts.token_user(token) is None
+
+
+async def test_nothing_secret_is_in_the_audit_log(parts: Parts) -> None:
+    await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
+    _, token = await parts.accounts.create_api_token(ADMIN, "ada")
+    await parts.accounts.rotate(ADMIN, "ada")
+    entries = await parts.audit.recent()
+    assert {e.action for e in entries} == {"person.create", "token.create", "person.rotate"}
+    assert GOOD not in str(entries) and token not in str(entries)
+
+
+def test_the_key_is_made_once_closed_to_others_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    secret = Keys(path).new_sync_secret()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and os.listdir(tmp_path) == ["secret.key"]
+    again = Keys(path)
+    assert again.sync_password(secret, "a" * 12) == Keys(path).sync_password(secret, "a" * 12)
+    other = Keys(tmp_path / "other.key")
+    with pytest.raises(FossilrepoError, match="not the one"):
+        other.sync_password(secret, "a" * 12)
+    path.write_text("rubbish")
+    with pytest.raises(FossilrepoError, match="is not a key"):
+        Keys(path)
+
+
+async def test_of_two_first_starts_one_key_wins(tmp_path: Path) -> None:
+    path = tmp_path / "secret.key"
+    keys = await asyncio.gather(*(asyncio.to_thread(Keys, path) for _ in range(8)))
+    secret = keys[0].new_sync_secret()
+    assert len({key.sync_password(secret, "a" * 12) for key in keys}) == 1
