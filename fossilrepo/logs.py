@@ -22,6 +22,7 @@ from fossilrepo.config import Log
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 FILE_BYTES, FILE_COUNT = 2**20, 3
+NOISY = ("aiosqlite", "alembic.runtime.plugins", "asyncio", "botocore", "sqlalchemy", "watchfiles")
 _MASK = "**********"
 _SECRETS = (
     (re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"), rf"\1{_MASK}"),  # passwords in addresses
@@ -59,7 +60,7 @@ def _install(handler: logging.Handler, settings: Log) -> None:
         old.close()
     root.addHandler(handler)
     root.setLevel(settings.level.upper())
-    for noisy in ("aiosqlite", "asyncio", "sqlalchemy", "botocore", "watchfiles"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 
@@ -114,7 +115,11 @@ class _QuietFile(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         def private(path: str, flags: int) -> int:
-            return os.open(path, flags, 0o600)
+            handle = os.open(path, flags, 0o600)
+            if os.geteuid() == 0:  # a command of root's must not lock the folder's owner out
+                folder = os.stat(os.path.dirname(path))
+                os.fchown(handle, folder.st_uid, folder.st_gid)
+            return handle
 
         return open(self.baseFilename, "a", encoding="utf-8", opener=private)
 

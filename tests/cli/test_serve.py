@@ -7,12 +7,17 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
 from tests.helpers.command import Command, Server
 from tests.helpers.poll import until_sync
 
+HALF_A_PUSH = (
+    b"POST /demo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-fossil\r\n"
+    b"Content-Length: 100000\r\n\r\nabc"
+)
 PROMISED = {"version", "url", "pid", "uptime_s", "children", "repositories", "backup", "jobs"}
 
 
@@ -80,6 +85,23 @@ def test_sigint_ends_it_in_order_with_0(command: Command) -> None:
         assert not any(Path(f"/proc/{child['pid']}").exists() for child in children)
 
 
+def test_a_second_sigint_ends_it_at_once_with_its_children(command: Command) -> None:
+    with command.serving() as server, socket.socket() as slow:
+        status = command("status", "--json").json
+        port = int(status["url"].rpartition(":")[2])
+        slow.connect(("127.0.0.1", port))
+        slow.sendall(HALF_A_PUSH)
+        until_sync(lambda: _requests(port) > 0, what="the request at the server")
+        server.process.send_signal(signal.SIGINT)
+        until_sync(lambda: "stopping" in server.out(), what="the first signal seen")
+        began = time.monotonic()
+        assert server.end(signal.SIGINT) == 130
+        assert time.monotonic() - began < 3  # an ordered end waits 5 s for the request
+        pids = [child["pid"] for child in status["children"]]
+        until_sync(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), what="no child")
+        assert "Traceback" not in server.log()
+
+
 def test_a_second_server_on_the_same_data_is_refused(command: Command) -> None:
     with command.serving():
         said = command.refused(1, "serve")
@@ -139,3 +161,9 @@ def test_a_server_that_hangs_is_told_from_one_that_is_gone(command: Command) -> 
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(timeout=20)
         server.kill()
+
+
+def _requests(port: int) -> int:
+    """Connections to the port that the kernel shows as established."""
+    table = Path("/proc/net/tcp").read_text()
+    return len(re.findall(rf"0100007F:{port:04X} 0100007F:[0-9A-F]{{4}} 01 ", table))
