@@ -121,8 +121,8 @@ class Imports:
         visibility: Visibility = Visibility.PUBLIC,
     ) -> Job:
         """Clone a Fossil of another server, through a proxy that checks where it goes."""
-        address = git.with_credentials(url, login, password, schemes=("http", "https"))
         draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED)
+        address = git.with_credentials(url, login, password, schemes=("http", "https"))
         self._shelf.require_space()
 
         async def make(progress: Progress, scratch: Path) -> dict[str, str]:
