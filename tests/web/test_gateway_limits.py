@@ -79,6 +79,8 @@ async def test_a_client_that_only_trickles_is_cut_off(served: Served) -> None:
                 break
             writer.write(b"x")
             await asyncio.sleep(0.05)
+        else:
+            pytest.fail("it went on for five seconds")
         assert b" 408 " in await answer
         writer.transport.abort()
 
