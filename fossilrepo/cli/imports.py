@@ -17,7 +17,7 @@ from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Name, PasswordStdin, Private, Seen, Title
 from fossilrepo.cli.progress import progress
 from fossilrepo.errors import FossilrepoError, InvalidInput
-from fossilrepo.models import Job, JobState
+from fossilrepo.models import Job, JobState, check_name
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -63,6 +63,7 @@ def import_(
         raise InvalidInput("--token-stdin belongs to --git")
     if password_stdin and not login:
         raise InvalidInput("--password-stdin needs --login", hint="say whose password it is")
+    check_name(name)  # before anything is typed
     _refuse_secret(clone or git or "")
     kept: dict[str, Any] = {"title": title, "visibility": options.visibility(private, seen)}
     password = ask.password(password_stdin, login) if login else ""

@@ -13,7 +13,7 @@ import typer
 from fossilrepo.cli import ask, context, options, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Yes
-from fossilrepo.errors import InvalidInput, NotFound
+from fossilrepo.errors import FossilrepoError, InvalidInput, NotFound
 from fossilrepo.models import Repository
 
 if TYPE_CHECKING:
@@ -84,21 +84,30 @@ def purge(
     what = "everything in the trash" if which is None else output.clean(which)
     ask.confirm(f"end {what} for good? This cannot be undone.", yes)
 
-    async def work(services: Services) -> list[Repository]:
-        chosen = (
-            await services.repos.trash(ACTOR) if which is None else [await _one(services, which)]
-        )
+    async def work(services: Services) -> tuple[list[Repository], list[FossilrepoError]]:
+        if which is None:
+            chosen = await services.repos.trash(ACTOR)
+        else:
+            chosen = [await _one(services, which)]
+        gone, kept = [], []
         for repository in chosen:
-            await services.repos.purge(ACTOR, repository.id)
-        return chosen
+            try:
+                await services.repos.purge(ACTOR, repository.id)
+                gone.append(repository)
+            except FossilrepoError as error:  # one that is in use does not keep the others
+                kept.append(error)
+        return gone, kept
 
-    gone = context.run(work)
-    text = ", ".join(f"{r.label} ({r.id})" for r in gone)
-    output.result(
-        {"purged": [{"id": r.id, "name": r.label} for r in gone]},
-        as_json,
-        f"ended for good: {text}" if gone else "the trash is empty",
-    )
+    gone, kept = context.run(work)
+    if gone or not kept:
+        text = ", ".join(f"{r.label} ({r.id})" for r in gone)
+        output.result(
+            {"purged": [{"id": r.id, "name": r.label} for r in gone]},
+            as_json,
+            f"ended for good: {text}" if gone else "the trash is empty",
+        )
+    if kept:
+        raise kept[0]
 
 
 async def _one(services: Services, which: str) -> Repository:

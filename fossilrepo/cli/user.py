@@ -14,7 +14,7 @@ import typer
 from fossilrepo.cli import ask, context, options, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Login, PasswordStdin
-from fossilrepo.models import User, iso
+from fossilrepo.models import User, check_login, iso
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -50,6 +50,7 @@ def create(
     --password-stdin or FOSSILREPO_PASSWORD. Without one nobody can sign in as
     the person until `user password` sets it.
     """
+    check_login(login)  # before anything is typed
     password = ask.new_password(password_stdin, output.clean(login))
 
     async def work(services: Services) -> User:

@@ -112,6 +112,19 @@ def test_purge_ends_one_or_all_and_leaves_no_file(command: Command) -> None:
     assert len(left) == 1  # demo
 
 
+def test_one_in_use_does_not_keep_the_others_in_the_trash(command: Command) -> None:
+    made = {name: command("repo", "create", name, "--json").json["id"] for name in ("one", "two")}
+    for name in made:
+        command("repo", "delete", name, "--yes")
+    with (command.data / "repos" / ".store" / f"{made['two']}.fossil").open("rb"):
+        outcome = command.run("repo", "trash", "purge", "--yes")
+        assert outcome.code == 1 and "one" in outcome.out and "two" not in outcome.out
+        assert "error: two is still open" in outcome.err
+    (left,) = command("repo", "trash", "list", "--json").json
+    assert left["id"] == made["two"]
+    command("repo", "trash", "purge", "two", "--yes")
+
+
 def test_two_of_the_same_name_in_the_trash_are_told_apart_by_their_identity(
     command: Command,
 ) -> None:
