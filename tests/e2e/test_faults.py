@@ -46,9 +46,9 @@ def test_fossil_killed_in_the_middle_of_a_push_loses_nothing(host: Host, clone: 
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     pusher.join(60)
-    assert done and ("rror" in done[0].stdout + done[0].stderr or done[0].returncode != 0)
+    assert done and done[0].stderr.strip(), "the client was not told"
     until_sync(lambda: host.child()["state"] == "running", what="the restart", timeout=20)
-    until_sync(lambda: first.push(check=False).returncode == 0, what="the retry", timeout=30)
+    first.push()
     assert clone("killed", "second").has(made)
     file = (host.data / "repos" / "killed.fossil").resolve()
     assert " 0 errors" in integrity(file)
@@ -184,7 +184,7 @@ def test_a_rename_and_a_delete_while_clients_work(host: Host, clone: Clone, tmp_
     first = clone("moving")
     first.commit("big.bin", os.urandom(20 * 2**20))
     first.push()
-    made = first.commit("big.bin", os.urandom(21 * 2**20))
+    made = first.commit("more.bin", os.urandom(21 * 2**20))
     results: dict[str, subprocess.CompletedProcess[str]] = {}
     reader = Checkout(tmp_path / "reader", "eve")
     url = host.url("moving")
