@@ -1,0 +1,379 @@
+"""The API: the same actions as the site and the command line, in JSON.
+
+Owns its table of routes; `openapi.json` is made from that table, so neither can
+say what the other does not. Bodies are checked by their models, everything else
+by the services.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from fossilrepo.errors import Forbidden, InvalidInput
+from fossilrepo.models import Job, Repository, RepositoryState, User, iso
+from fossilrepo.web import api_models as m
+from fossilrepo.web import forms
+from fossilrepo.web.pages_job import find as find_job
+from fossilrepo.web.pages_settings import send_file
+from fossilrepo.web.visit import Form, Route, Visit, Who
+
+_BASE = "/api/v1"
+_PER_PAGE, _MOST_PER_PAGE = 50, 500
+
+Action = Callable[[Visit, Any], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One row: `action` gets the visit and the checked body, and gives what `answer` describes.
+
+    An action may give a whole response instead (a file).
+    """
+
+    method: str
+    path: str
+    who: Who
+    action: Action
+    says: str
+    body: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    status: int = 200
+    query: tuple[str, ...] = ()
+    raw: bool = False  # takes a file as its body, or gives one
+
+    def route(self) -> Route:
+        async def handler(visit: Visit) -> web.StreamResponse:
+            body = await _body(visit, self.body) if self.body else None
+            given = await self.action(visit, body)
+            if isinstance(given, web.StreamResponse):
+                return given
+            if self.answer is None:
+                return web.Response(status=self.status)
+            text = self.answer.model_validate(given).model_dump_json()
+            return web.Response(status=self.status, text=text, content_type="application/json")
+
+        return Route(self.method, _BASE + self.path, self.who, handler, Form.JSON)
+
+
+async def _body(visit: Visit, model: type[BaseModel]) -> BaseModel:
+    request = visit.request
+    content = await request.read()
+    if content and request.content_type != "application/json":
+        raise InvalidInput("the body is not JSON", hint="send Content-Type: application/json")
+    try:
+        return model.model_validate_json(content or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise InvalidInput(
+            f"{field}: {message}" if field else message,
+            hint=f"see {_BASE}/openapi.json",
+            field=field,
+        ) from None
+
+
+# Repositories
+
+
+async def search(visit: Visit, _body: None) -> object:
+    found = await visit.services.repos.search(
+        visit.reader,
+        visit.query("q"),
+        sort=visit.query("sort", "name"),
+        offset=visit.number("offset", 0, 1_000_000),
+        limit=max(1, visit.number("limit", _PER_PAGE, _MOST_PER_PAGE)),
+    )
+    shown = [_repository(visit, repository) for repository in found.repositories]
+    return {"repositories": shown, "total": found.total}
+
+
+async def create(visit: Visit, body: m.NewRepository) -> object:
+    made = await visit.services.repos.create(
+        visit.actor,
+        body.name,
+        title=body.title,
+        description=body.description,
+        org=body.org,
+        visibility=body.visibility,
+    )
+    return _repository(visit, made)
+
+
+async def show(visit: Visit, _body: None) -> object:
+    return _repository(visit, await visit.services.repos.get(visit.reader, visit.path("name")))
+
+
+async def configure(visit: Visit, body: m.Changes) -> object:
+    after = await visit.services.repos.configure(
+        visit.actor,
+        visit.path("name"),
+        title=body.title,
+        description=body.description,
+        visibility=body.visibility,
+        org=body.org,
+    )
+    return _repository(visit, after)
+
+
+async def rename(visit: Visit, body: m.NewName) -> object:
+    after = await visit.services.repos.rename(visit.actor, visit.path("name"), body.name)
+    return _repository(visit, after)
+
+
+async def archive(visit: Visit, _body: None) -> object:
+    return _repository(visit, await visit.services.repos.archive(visit.actor, visit.path("name")))
+
+
+async def unarchive(visit: Visit, _body: None) -> object:
+    after = await visit.services.repos.unarchive(visit.actor, visit.path("name"))
+    return _repository(visit, after)
+
+
+async def delete(visit: Visit, _body: None) -> object:
+    return _repository(visit, await visit.services.repos.delete(visit.actor, visit.path("name")))
+
+
+async def export(visit: Visit, _body: None) -> object:
+    name = visit.path("name")
+    path = await visit.services.repos.export_scratch(visit.actor, name)
+    return await send_file(visit.request, path, f"{name}.fossil")
+
+
+async def sync_password(visit: Visit, _body: None) -> object:
+    repository = await visit.services.repos.get(visit.reader, visit.path("name"))
+    if repository.state is RepositoryState.BROKEN:
+        raise Forbidden("this repository is not served", hint=repository.reason)
+    login = visit.actor.login
+    password = await visit.services.accounts.sync_password(login, repository)
+    return {"login": login, "password": password}
+
+
+# Imports and jobs
+
+
+async def start_import(visit: Visit, body: m.NewImport) -> object:
+    imports = visit.services.imports
+    if body.clone:
+        job = await imports.clone(
+            visit.actor,
+            body.name,
+            body.clone,
+            login=body.login,
+            password=body.password.get_secret_value(),
+            title=body.title,
+            visibility=body.visibility,
+        )
+    else:
+        job = await imports.git(
+            visit.actor,
+            body.name,
+            body.git or "",
+            token=body.token.get_secret_value(),
+            title=body.title,
+            visibility=body.visibility,
+        )
+    return _job(visit, job)
+
+
+async def upload(visit: Visit, _body: None) -> object:
+    job = await visit.services.imports.upload(
+        visit.actor,
+        visit.path("name"),
+        forms.body_pieces(visit.request),
+        visit.request.content_length,
+        title=visit.query("title"),
+        visibility=forms.visibility(visit.query("visibility")),
+    )
+    return _job(visit, job)
+
+
+async def jobs(visit: Visit, _body: None) -> object:
+    return {"jobs": [_job(visit, job) for job in await visit.services.jobs.recent()]}
+
+
+async def job(visit: Visit, _body: None) -> object:
+    return _job(visit, await find_job(visit))
+
+
+# The trash
+
+
+async def trash(visit: Visit, _body: None) -> object:
+    found = await visit.services.repos.trash(visit.actor)
+    return {"repositories": [_repository(visit, repository) for repository in found]}
+
+
+async def restore(visit: Visit, body: m.BackAs) -> object:
+    after = await visit.services.repos.undelete(visit.actor, visit.path("id"), body.name)
+    return _repository(visit, after)
+
+
+async def purge(visit: Visit, _body: None) -> object:
+    await visit.services.repos.purge(visit.actor, visit.path("id"))
+    return None
+
+
+# People
+
+
+async def users(visit: Visit, _body: None) -> object:
+    return {"users": [_user(user) for user in await visit.services.accounts.users()]}
+
+
+async def create_user(visit: Visit, body: m.NewUser) -> object:
+    user = await visit.services.accounts.create_user(
+        visit.actor,
+        body.login,
+        name=body.name,
+        email=body.email,
+        is_admin=body.is_admin,
+        password=body.password.get_secret_value(),
+    )
+    return _user(user)
+
+
+async def user(visit: Visit, _body: None) -> object:
+    return _user(await visit.services.accounts.user(visit.path("login")))
+
+
+async def disable(visit: Visit, _body: None) -> object:
+    accounts = visit.services.accounts
+    return _user(await accounts.set_disabled(visit.actor, visit.path("login"), True))
+
+
+async def enable(visit: Visit, _body: None) -> object:
+    accounts = visit.services.accounts
+    return _user(await accounts.set_disabled(visit.actor, visit.path("login"), False))
+
+
+async def set_password(visit: Visit, body: m.NewPassword) -> object:
+    await visit.services.accounts.set_password(
+        visit.actor, visit.path("login"), body.password.get_secret_value()
+    )
+    return None
+
+
+async def rotate(visit: Visit, _body: None) -> object:
+    await visit.services.accounts.rotate(visit.actor, visit.path("login"))
+    return None
+
+
+# The host
+
+
+async def status(visit: Visit, _body: None) -> object:
+    return await visit.services.health.status()
+
+
+async def description(_visit: Visit, _body: None) -> object:
+    from fossilrepo.web import openapi  # costs memory, and few ask for it
+
+    return web.json_response(openapi.document(CALLS, _BASE))
+
+
+def _repository(visit: Visit, repository: Repository) -> dict[str, Any]:
+    return visit.services.repos.describe(repository)
+
+
+def _job(visit: Visit, job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "subject": job.subject,
+        "state": job.state,
+        "progress": job.progress,
+        "fraction": job.fraction,
+        "error": job.error or None,
+        "hint": job.hint or None,
+        "requested_by": job.requested_by,
+        "repository_id": job.repository_id,
+        "created_at": iso(job.created_at),
+        "finished_at": iso(job.finished_at),
+        "url": f"{visit.services.links.public_url}/jobs/{job.id}",
+    }
+
+
+def _user(user: User) -> dict[str, Any]:
+    return {
+        "login": user.login,
+        "name": user.name,
+        "email": user.email,
+        "is_admin": user.is_admin,
+        "disabled": user.disabled,
+        "created_at": iso(user.created_at),
+        "last_seen": iso(user.last_seen),
+    }
+
+
+_ALL, _ONE = "/repositories", "/repositories/{name}"
+_REPOSITORY, _PAGE = m.RepositoryAnswer, ("q", "sort", "offset", "limit")
+_IN, _ADMIN = Who.SIGNED_IN, Who.ADMIN
+CALLS = (
+    Call("GET", _ALL, _IN, search, "List", answer=m.Repositories, query=_PAGE),
+    Call("POST", _ALL, _ADMIN, create, "Create", m.NewRepository, _REPOSITORY, 201),
+    Call("GET", _ONE, _IN, show, "One repository", answer=_REPOSITORY),
+    Call("PATCH", _ONE, _ADMIN, configure, "Change settings", m.Changes, _REPOSITORY),
+    Call("DELETE", _ONE, _ADMIN, delete, "To the trash", answer=_REPOSITORY),
+    Call("POST", _ONE + "/rename", _ADMIN, rename, "Rename", m.NewName, _REPOSITORY),
+    Call("POST", _ONE + "/archive", _ADMIN, archive, "Archive", answer=_REPOSITORY),
+    Call("POST", _ONE + "/unarchive", _ADMIN, unarchive, "Unarchive", answer=_REPOSITORY),
+    Call("GET", _ONE + "/export", _ADMIN, export, "A consistent copy", raw=True),
+    Call(
+        "GET",
+        _ONE + "/sync-password",
+        _ADMIN,
+        sync_password,
+        "Your Fossil password there",
+        answer=m.SyncPassword,
+    ),
+    Call(
+        "POST",
+        "/imports",
+        _ADMIN,
+        start_import,
+        "Clone, or import Git",
+        m.NewImport,
+        m.JobAnswer,
+        202,
+    ),
+    Call(
+        "PUT",
+        "/imports/{name}",
+        _ADMIN,
+        upload,
+        "Import the .fossil file in the body",
+        answer=m.JobAnswer,
+        status=202,
+        query=("title", "visibility"),
+        raw=True,
+    ),
+    Call("GET", "/jobs", _ADMIN, jobs, "The last jobs", answer=m.JobsAnswer),
+    Call("GET", "/jobs/{id}", _IN, job, "One job", answer=m.JobAnswer),
+    Call("GET", "/trash", _ADMIN, trash, "What was deleted", answer=m.Trash),
+    Call("POST", "/trash/{id}/restore", _ADMIN, restore, "Bring back", m.BackAs, _REPOSITORY),
+    Call("DELETE", "/trash/{id}", _ADMIN, purge, "Delete for ever", status=204),
+    Call("GET", "/users", _ADMIN, users, "People", answer=m.UsersAnswer),
+    Call("POST", "/users", _ADMIN, create_user, "Create a person", m.NewUser, m.UserAnswer, 201),
+    Call("GET", "/users/{login}", _ADMIN, user, "One person", answer=m.UserAnswer),
+    Call("POST", "/users/{login}/disable", _ADMIN, disable, "Disable", answer=m.UserAnswer),
+    Call("POST", "/users/{login}/enable", _ADMIN, enable, "Enable", answer=m.UserAnswer),
+    Call(
+        "POST",
+        "/users/{login}/password",
+        _ADMIN,
+        set_password,
+        "Set a password",
+        m.NewPassword,
+        status=204,
+    ),
+    Call("POST", "/users/{login}/rotate", _ADMIN, rotate, "New Fossil passwords", status=204),
+    Call("GET", "/status", _ADMIN, status, "How the host is doing", answer=m.Status),
+    Call("GET", "/openapi.json", Who.PUBLIC, description, "This description", raw=True),
+)
+ROUTES = tuple(call.route() for call in CALLS)

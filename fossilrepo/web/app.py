@@ -1,0 +1,69 @@
+"""The site as one aiohttp application: its table of routes, templates and static files.
+
+Owns how the parts of the site fit together, and nothing of what they do.
+`make_app` is all that the composition root needs.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from fossilrepo import resources
+from fossilrepo.services import Services
+from fossilrepo.web import (
+    api,
+    health,
+    pages_account,
+    pages_entry,
+    pages_import,
+    pages_job,
+    pages_people,
+    pages_repositories,
+    pages_repository,
+    pages_settings,
+    pages_system,
+    pages_trash,
+    render,
+)
+from fossilrepo.web.gateway import Gateway
+from fossilrepo.web.middleware import Door
+from fossilrepo.web.static_files import StaticFiles
+from fossilrepo.web.visit import GATEWAY, SERVICES, Route
+
+DOOR: web.AppKey[Door] = web.AppKey("door", Door)
+_MOST_FORM = 2**20  # bytes of a form or a JSON body; files are read in pieces
+
+
+def make_app(services: Services, gateway: Gateway) -> web.Application:
+    """The site and the gateway to the repositories, ready to be served."""
+    app = web.Application(client_max_size=_MOST_FORM)
+    app[SERVICES], app[GATEWAY] = services, gateway
+    static = StaticFiles(resources.static())
+    render.set_up(app, static)
+    door = Door(services, gateway)
+    for route in (*table(), static.route):
+        door.add(app, route)
+    app[DOOR] = door
+    app.middlewares.append(door.middleware)
+    app.on_response_prepare.append(door.on_prepare)
+    app.on_shutdown.append(door.finish)
+    return app
+
+
+def table() -> tuple[Route, ...]:
+    """Every route of the site but the static files, the widest last."""
+    return (
+        *health.ROUTES,
+        *api.ROUTES,
+        *pages_entry.ROUTES,
+        *pages_repositories.ROUTES,
+        *pages_import.ROUTES,
+        *pages_trash.ROUTES,
+        *pages_repository.ROUTES,
+        *pages_settings.ROUTES,
+        *pages_job.ROUTES,
+        *pages_people.ROUTES,
+        *pages_account.ROUTES,
+        *pages_system.ROUTES,
+        *pages_entry.WIDEST,
+    )

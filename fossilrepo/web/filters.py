@@ -1,0 +1,111 @@
+"""How values look on pages: times, sizes, counts, words for states and actions.
+
+Owns the small functions that templates use. Pure: no request, no service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from fossilrepo.models import iso, now
+
+_STEPS = (
+    (60, 1, "second"),
+    (3600, 60, "minute"),
+    (86400, 3600, "hour"),
+    (30 * 86400, 86400, "day"),
+)
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+_TONES = {
+    **dict.fromkeys(("active", "running", "done", "ok", "enabled", "public"), "good"),
+    **dict.fromkeys(("broken", "failed", "fail", "interrupted"), "bad"),
+    **dict.fromkeys(("waiting", "backoff", "starting", "stopping", "warn", "queued"), "warn"),
+}
+
+
+def size(count: int) -> str:
+    """Bytes in binary units: `512 B`, `1.5 MiB`."""
+    if count < 1024:
+        return f"{count} B"
+    value = float(count)
+    for unit in _UNITS:
+        value /= 1024
+        if value < 1000 or unit == _UNITS[-1]:
+            break
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+
+
+def ago(at: datetime | float | None, never: str = "never") -> Markup | str:
+    """A time relative to now, with the exact UTC time on hover."""
+    if at is None:
+        return never
+    if not isinstance(at, datetime):
+        at = datetime.fromtimestamp(at, UTC)
+    exact = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(at), exact, relative(at))
+
+
+def relative(at: datetime, seen_at: datetime | None = None) -> str:
+    """`just now`, `5 minutes ago`, `in 2 days`; the date for what is further off than a month."""
+    seconds = ((seen_at or now()) - at).total_seconds()
+    distance = abs(seconds)
+    if distance < 10:
+        return "just now"
+    for limit, unit, word in _STEPS:
+        if distance < limit:
+            words = plural(int(distance // unit), word)
+            return f"{words} ago" if seconds > 0 else f"in {words}"
+    return at.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def lasting(seconds: float) -> str:
+    """A length of time in its two largest units: `3 days 4 hours`."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return plural(int(seconds), "second")
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [(days, "day"), (hours, "hour"), (minutes, "minute")]
+    return " ".join([plural(count, word) for count, word in parts if count][:2])
+
+
+def plural(count: int, word: str, many: str = "") -> str:
+    """`1 check-in`, `2,000 check-ins`."""
+    return f"{count:,} {word if count == 1 else many or word + 's'}"
+
+
+def tone(state: object) -> str:
+    """The colour of a state, always beside its word: good, warn, bad or calm."""
+    return _TONES.get(str(state), "calm")
+
+
+def action(name: str) -> str:
+    """`repository.create` as people read it: `repository: create`."""
+    subject, _, verb = name.partition(".")
+    return f"{subject}: {verb}" if verb else subject
+
+
+def details(detail: dict[str, object]) -> str:
+    """The detail of an audit entry in one line."""
+    return ", ".join(f"{key}: {_plain(value)}" for key, value in detail.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_plain(item)}" for key, item in value.items()) or "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value not in ("", None) else "nothing"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "size": size,
+    "ago": ago,
+    "lasting": lasting,
+    "plural": plural,
+    "tone": tone,
+    "action": action,
+    "details": details,
+}

@@ -1,0 +1,84 @@
+"""What machines ask: alive, ready, metrics, robots, and whether a certificate may be made.
+
+Owns the plain answers of the apex. "Loopback" means a peer on this machine that
+no proxy speaks for; a page of a repository cannot read such an answer, and
+what would tell something needs an API token from anywhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from aiohttp import web
+
+from fossilrepo.errors import Forbidden, NotFound
+from fossilrepo.models import Actor, RepositoryState
+from fossilrepo.web.hosts import LABEL
+from fossilrepo.web.visit import Form, Route, Visit, Who
+
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+
+
+async def alive(_visit: Visit) -> web.StreamResponse:
+    return web.Response(text="ok\n")
+
+
+async def ready(visit: Visit) -> web.StreamResponse:
+    is_ready, missing = visit.services.health.ready()
+    if is_ready:
+        return web.Response(text="ready\n")
+    text = f"not ready: {', '.join(missing)}\n"
+    return web.Response(status=503, text=text, headers={"Retry-After": "2"})
+
+
+async def metrics(visit: Visit) -> web.StreamResponse:
+    if visit.user is None and not from_this_machine(visit.request):
+        raise Forbidden(
+            "metrics are for this machine and for holders of an API token",
+            hint="send Authorization: Bearer TOKEN",
+        )
+    from fossilrepo.web import metrics as prometheus  # costs memory, and few ask for it
+
+    status = await visit.services.health.status()
+    text = prometheus.text(visit.services.health, status, visit.gateway.stats())
+    return web.Response(body=text, headers={"Content-Type": prometheus.CONTENT_TYPE})
+
+
+async def tls_ask(visit: Visit) -> web.StreamResponse:
+    """200 when a certificate may be asked for: the site, live and archived repositories."""
+    if not from_this_machine(visit.request):
+        raise NotFound("there is no such name")
+    wanted, domain = visit.query("domain"), visit.services.links.domain
+    if wanted == domain or await _is_served(visit, wanted.removesuffix(f".{domain}"), wanted):
+        return web.Response(text="yes\n")
+    raise NotFound("there is no such name")
+
+
+async def _is_served(visit: Visit, name: str, wanted: str) -> bool:
+    if name == wanted or not LABEL.fullmatch(name):
+        return False
+    repository = await visit.services.repos.get(Actor.system(), name)
+    return repository.state in (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
+
+
+async def robots(_visit: Visit) -> web.StreamResponse:
+    return web.Response(text="User-agent: *\nDisallow: /\n")
+
+
+def from_this_machine(request: web.Request) -> bool:
+    """A loopback peer that speaks for itself."""
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.remote or "").is_loopback
+    except ValueError:
+        return False
+
+
+ROUTES = (
+    Route("GET", "/healthz", Who.PUBLIC, alive, Form.TEXT),
+    Route("GET", "/readyz", Who.PUBLIC, ready, Form.TEXT),
+    Route("GET", "/metrics", Who.PUBLIC, metrics, Form.TEXT),
+    Route("GET", "/internal/tls-ask", Who.PUBLIC, tls_ask, Form.TEXT),
+    Route("GET", "/robots.txt", Who.PUBLIC, robots, Form.TEXT),
+)

@@ -1,0 +1,165 @@
+"""The door of the site: every request comes through here first.
+
+Owns the request's id, the dispatch by host (repositories to the gateway, the
+apex to the table of routes), who may, the headers of every answer, and that a
+change which has begun is not cut off when its browser leaves. Must not know any
+page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from fossilrepo.logs import request_id
+from fossilrepo.services import Services
+from fossilrepo.web import auth, gateway_pages, problems
+from fossilrepo.web.gateway import Gateway
+from fossilrepo.web.gateway_xfer import is_sync
+from fossilrepo.web.hosts import HostKind, PublicUrl, parse_host, path_form
+from fossilrepo.web.visit import NUMBER, Form, Route, Visit
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "X-Request-Id"
+_IS_SITE: web.RequestKey[bool] = web.RequestKey("is site", bool)
+_DRAIN = 5.0  # seconds for changes in flight when the site stops
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def public_url(services: Services) -> PublicUrl:
+    """The address of the site as hosts are compared with it."""
+    links = services.links
+    return PublicUrl.of(
+        links.public_url if links.configured else "",
+        domain=links.domain,
+        listening_port=links.port or 80,
+    )
+
+
+class Door:
+    """Install `middleware` as the first of the site and `on_prepare` as its signal."""
+
+    def __init__(self, services: Services, gateway: Gateway) -> None:
+        self._services, self._gateway = services, gateway
+        self._routes: dict[object, Route] = {}
+        self._changes: set[asyncio.Task[web.StreamResponse]] = set()
+
+    def add(self, app: web.Application, route: Route) -> None:
+        """Open a route; what was not added here stays closed, whatever the router says."""
+        methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+        for method in methods:
+            added = app.router.add_route(method, route.path, _only_through_the_door)
+            self._routes[added] = route
+
+    def route_of(self, route: object) -> Route | None:
+        """The table's row for a route of aiohttp's router."""
+        return self._routes.get(route)
+
+    async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers[REQUEST_ID] = request.get(NUMBER, "")
+        if request.get(_IS_SITE):
+            for name, value in SECURITY.items():
+                response.headers.setdefault(name, value)
+            response.headers["Server"] = "fossilrepo"
+
+    async def finish(self, _app: web.Application) -> None:
+        """Wait for changes whose browsers have left, for a while."""
+        if self._changes:
+            await asyncio.wait(self._changes, timeout=_DRAIN)
+
+    @property
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def door(request: web.Request, handler: Handler) -> web.StreamResponse:
+            request[NUMBER] = secrets.token_hex(8)
+            mark = request_id.set(request[NUMBER])
+            try:
+                return await self._by_host(request)
+            finally:
+                request_id.reset(mark)
+
+        return door
+
+    async def _by_host(self, request: web.Request) -> web.StreamResponse:
+        host = parse_host(request.headers.getall("Host", []), public_url(self._services))
+        if host.kind is HostKind.REPOSITORY:
+            return await self._gateway.handle(request, host.name)
+        if host.kind is HostKind.REFUSED:
+            return gateway_pages.not_found(request)
+        if request.method == "POST" and is_sync(request.headers.get("Content-Type", "")):
+            name = path_form(request.rel_url.raw_path)
+            if name is not None:
+                return await self._gateway.handle_path_form(request, name)
+        return await self._site(request)
+
+    async def _site(self, request: web.Request) -> web.StreamResponse:
+        request[_IS_SITE] = True
+        began = time.perf_counter()
+        route = self._routes.get(request.match_info.route)
+        visit = Visit(request, self._gateway.client_address(request), _form(request, route))
+        try:
+            visit = await auth.recognise(visit)
+            response = await self._through(visit, route)
+        except Exception as error:
+            response = problems.answer(visit, error)
+        took = (time.perf_counter() - began) * 1000
+        level = logging.INFO if request.method not in ("GET", "HEAD") else logging.DEBUG
+        path = request.path
+        log.log(level, "%s %s %d in %.0f ms", request.method, path, response.status, took)
+        return response
+
+    async def _through(self, visit: Visit, route: Route | None) -> web.StreamResponse:
+        if route is None:
+            failed = visit.request.match_info.http_exception
+            raise failed if failed is not None else problems.not_found()
+        auth.require(visit, route.who)
+        if not route.changes:
+            return await route.handler(visit)
+        await auth.require_own_page(visit, route)
+        return await self._to_its_end(partial(route.handler, visit))
+
+    async def _to_its_end(
+        self, change: Callable[[], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """A change runs on when the browser leaves in the middle of it."""
+
+        async def run() -> web.StreamResponse:
+            return await change()
+
+        task = asyncio.create_task(run(), name="change")
+        self._changes.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[web.StreamResponse]) -> None:
+        self._changes.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever waits raises it again, and nobody else cares
+
+
+def _form(request: web.Request, route: Route | None) -> Form:
+    if route is not None:
+        return route.form
+    return Form.JSON if request.path.startswith("/api/") else Form.PAGE
+
+
+async def _only_through_the_door(request: web.Request) -> web.StreamResponse:
+    raise RuntimeError(f"{request.path} was reached without the door")

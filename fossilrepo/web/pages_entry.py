@@ -1,0 +1,104 @@
+"""The ways in: first page, set-up link, sign-in, sign-out, and `/NAME` in a browser.
+
+Owns what a stranger sees. Says nothing about which logins or repositories exist.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from fossilrepo.errors import FossilrepoError, NotFound
+from fossilrepo.services.accounts import SignedIn
+from fossilrepo.web import auth, forms, problems, render
+from fossilrepo.web.visit import Route, Visit, Who
+
+
+async def first(visit: Visit) -> web.StreamResponse:
+    return render.see("/repos" if visit.user else "/login")
+
+
+async def sign_in_page(visit: Visit) -> web.StreamResponse:
+    target = auth.safe_next(visit.query("next"))
+    if visit.user:
+        return render.see(target)
+    if await visit.services.accounts.needs_setup():
+        return render.page(visit, "needs_setup.html")
+    return render.page(visit, "login.html", target=target)
+
+
+async def sign_in(visit: Visit) -> web.StreamResponse:
+    form = await forms.fields(visit)
+    target = auth.safe_next(form["next"])
+    accounts = visit.services.accounts
+    try:
+        signed_in = await accounts.sign_in(
+            form["login"], form.raw("password"), address=visit.address, agent=visit.agent
+        )
+    except FossilrepoError as error:
+        return render.again(visit, "login.html", error, form, target=target)
+    return await _welcome(visit, signed_in, render.see(target))
+
+
+async def sign_out(visit: Visit) -> web.StreamResponse:
+    await visit.services.accounts.sign_out(auth.session_cookie(visit.request))
+    response = render.see("/login")
+    auth.end_session(response, visit.services)
+    return response
+
+
+async def set_up_page(visit: Visit) -> web.StreamResponse:
+    if not await visit.services.accounts.setup_token_valid(visit.path("token")):
+        raise NotFound(
+            "this set-up link is not valid any more",
+            hint="as long as there is no administrator, every start of fossilrepo prints a new one",
+        )
+    return render.page(visit, "setup.html")
+
+
+async def set_up(visit: Visit) -> web.StreamResponse:
+    form = await forms.fields(visit)
+    accounts, token = visit.services.accounts, visit.path("token")
+    if not await accounts.setup_token_valid(token):
+        return await set_up_page(visit)
+    try:
+        signed_in = await accounts.set_up(
+            token,
+            form["login"].lower(),
+            form["name"],
+            forms.new_password(form),
+            address=visit.address,
+            agent=visit.agent,
+        )
+    except FossilrepoError as error:
+        return render.again(visit, "setup.html", error, form)
+    return await _welcome(visit, signed_in, render.see("/repos", "set-up"))
+
+
+async def _welcome(visit: Visit, signed_in: SignedIn, response: web.Response) -> web.Response:
+    """Give the browser its session; the one that it had before ends."""
+    if visit.session:
+        await visit.services.accounts.sign_out(auth.session_cookie(visit.request))
+    auth.set_session(response, visit.services, signed_in.token)
+    return response
+
+
+async def to_repository(visit: Visit) -> web.StreamResponse:
+    """`/NAME` in a browser: to the repository's own host, when the reader may know of it."""
+    try:
+        repository = await visit.services.repos.get(visit.reader, visit.path("name"))
+    except NotFound:
+        raise problems.not_found() from None
+    return web.Response(
+        status=302, headers={"Location": visit.services.links.repo_url(repository.label)}
+    )
+
+
+ROUTES = (
+    Route("GET", "/", Who.PUBLIC, first),
+    Route("GET", "/login", Who.PUBLIC, sign_in_page),
+    Route("POST", "/login", Who.PUBLIC, sign_in),
+    Route("POST", "/logout", Who.SIGNED_IN, sign_out),
+    Route("GET", "/setup/{token}", Who.PUBLIC, set_up_page),
+    Route("POST", "/setup/{token}", Who.PUBLIC, set_up),
+)
+WIDEST = (Route("GET", "/{name:[a-z0-9-]+}", Who.PUBLIC, to_repository),)

@@ -1,0 +1,107 @@
+"""A repository's settings, and what is dangerous: rename, archive, delete, export.
+
+Owns changing one repository from the site. Deleting needs its name typed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aiohttp import web
+
+from fossilrepo.errors import FossilrepoError
+from fossilrepo.web import forms, render
+from fossilrepo.web.visit import Route, Visit, Who
+
+_TEMPLATE = "repository_settings.html"
+
+
+async def show(visit: Visit) -> web.StreamResponse:
+    repository = await visit.services.repos.get(visit.reader, visit.path("name"))
+    return render.page(visit, _TEMPLATE, repository=repository, at="settings")
+
+
+async def configure(visit: Visit) -> web.StreamResponse:
+    form = await forms.fields(visit)
+    name = visit.path("name")
+    try:
+        await visit.services.repos.configure(
+            visit.actor,
+            name,
+            title=form["title"],
+            description=form["description"],
+            visibility=form.visibility,
+        )
+    except FossilrepoError as error:
+        return await _again(visit, error, form, "settings")
+    return render.see(f"/repos/{name}/settings", "configured")
+
+
+async def rename(visit: Visit) -> web.StreamResponse:
+    form = await forms.fields(visit)
+    try:
+        after = await visit.services.repos.rename(visit.actor, visit.path("name"), form["name"])
+    except FossilrepoError as error:
+        return await _again(visit, error, form, "rename")
+    return render.see(f"/repos/{after.name}", "renamed")
+
+
+async def archive(visit: Visit) -> web.StreamResponse:
+    name = visit.path("name")
+    await visit.services.repos.archive(visit.actor, name)
+    return render.see(f"/repos/{name}", "archived")
+
+
+async def unarchive(visit: Visit) -> web.StreamResponse:
+    name = visit.path("name")
+    await visit.services.repos.unarchive(visit.actor, name)
+    return render.see(f"/repos/{name}", "unarchived")
+
+
+async def delete(visit: Visit) -> web.StreamResponse:
+    form = await forms.fields(visit)
+    name = visit.path("name")
+    try:
+        forms.confirmed(form, name)
+        await visit.services.repos.delete(visit.actor, name)
+    except FossilrepoError as error:
+        return await _again(visit, error, form, "delete")
+    return render.see("/repos/-/trash", "deleted")
+
+
+async def export(visit: Visit) -> web.StreamResponse:
+    name = visit.path("name")
+    path = await visit.services.repos.export_scratch(visit.actor, name)
+    return await send_file(visit.request, path, f"{name}.fossil")
+
+
+async def send_file(request: web.Request, path: Path, filename: str) -> web.StreamResponse:
+    """A scratch file as a download; it is gone when it was sent, or could not be."""
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    try:
+        response = web.FileResponse(path, headers=headers)
+        response.content_type = "application/x-sqlite3"
+        await response.prepare(request)
+        return response
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def _again(
+    visit: Visit, error: FossilrepoError, form: forms.Fields, at: str
+) -> web.StreamResponse:
+    """The page once more; `at` is the form that was sent."""
+    repository = await visit.services.repos.get(visit.reader, visit.path("name"))
+    return render.again(visit, _TEMPLATE, error, form, repository=repository, at=at)
+
+
+ROUTES = (
+    Route("GET", "/repos/{name}/settings", Who.ADMIN, show),
+    Route("POST", "/repos/{name}/settings", Who.ADMIN, configure),
+    Route("POST", "/repos/{name}/rename", Who.ADMIN, rename),
+    Route("POST", "/repos/{name}/archive", Who.ADMIN, archive),
+    Route("POST", "/repos/{name}/unarchive", Who.ADMIN, unarchive),
+    Route("POST", "/repos/{name}/delete", Who.ADMIN, delete),
+    Route("POST", "/repos/{name}/export", Who.ADMIN, export),
+)

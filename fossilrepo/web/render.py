@@ -1,0 +1,101 @@
+"""Pages, redirects and notices.
+
+Owns the template environment, what every page needs (who is signed in, the CSRF
+token, warnings), and the notice that a redirect leaves for the next page. A
+notice is a word of the list here, never free text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+
+from fossilrepo import __version__, resources
+from fossilrepo.errors import FossilrepoError
+from fossilrepo.services.accounts import MIN_PASSWORD
+from fossilrepo.web import auth
+from fossilrepo.web.filters import FILTERS
+from fossilrepo.web.static_files import StaticFiles
+from fossilrepo.web.visit import Visit
+
+NOTICE_COOKIE = "fossilrepo-notice"
+NOTICES = {
+    "set-up": "Welcome. You are the administrator of this site; create the first repository.",
+    "created": "The repository is ready: clone it with the command below.",
+    "configured": "The settings are saved.",
+    "renamed": "The repository has its new name; the old one is free.",
+    "archived": "The repository is archived: who could read still can, nobody can write.",
+    "unarchived": "The repository is active again.",
+    "deleted": "The repository is in the trash. Nothing of it is lost until it is purged.",
+    "restored": "The repository is back.",
+    "purged": "The repository is deleted for ever.",
+    "person-created": "The person can sign in now.",
+    "person-disabled": "The person is disabled, here and in every repository.",
+    "person-enabled": "The person is enabled again.",
+    "password-set": "The new password is set; their other sessions have ended.",
+    "own-password-set": "Your new password is set; your other sessions have ended.",
+    "rotated": "There are new Fossil passwords for every repository.",
+}
+
+
+def set_up(app: web.Application, static: StaticFiles) -> None:
+    """The template environment of the site."""
+    env = aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(str(resources.templates())),
+        autoescape=True,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        filters=FILTERS,
+    )
+    env.globals.update(static=static.url, version=__version__, MIN_PASSWORD=MIN_PASSWORD)
+
+
+def page(visit: Visit, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """The template as a page. `error` and `form` are there for its forms when not given."""
+    notice = NOTICES.get(visit.request.cookies.get(NOTICE_COOKIE, ""), "")
+    context = {
+        "error": None,
+        "form": {},
+        "visit": visit,
+        "user": visit.user,
+        "csrf": visit.csrf,
+        "notice": notice,
+        "insecure": auth.is_insecure(visit.request),
+        "read_only": visit.services.health.read_only_reason() if visit.user else None,
+        "links": visit.services.links,
+        **context,
+    }
+    text = aiohttp_jinja2.render_string(template, visit.request, context)
+    response = web.Response(status=status, text=text, content_type="text/html")
+    if notice:
+        response.del_cookie(NOTICE_COOKIE, path="/")
+    return response
+
+
+def again(
+    visit: Visit, template: str, error: FossilrepoError, form: Any, **context: Any
+) -> web.Response:
+    """The page with a form once more, what was typed still in it, and what is wrong with it."""
+    response = page(visit, template, status=error.status, error=error, form=form, **context)
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(int(retry_after))
+    return response
+
+
+def see(path: str, notice: str = "") -> web.Response:
+    """On to another page after something was done (303), with a notice from the list."""
+    response = web.Response(status=303, headers={"Location": path})
+    if notice:
+        if notice not in NOTICES:
+            raise KeyError(notice)
+        response.set_cookie(
+            NOTICE_COOKIE, notice, max_age=60, path="/", httponly=True, samesite="Lax"
+        )
+    return response

@@ -1,0 +1,89 @@
+/* What scripts add to pages that work without them: copy buttons, the progress of
+   an upload, open logs that stay open, and the focus after a page was put in place. */
+"use strict";
+
+function prepare(root) {
+  for (const button of root.querySelectorAll("button.copy[hidden]")) button.hidden = false;
+}
+
+async function copy(button) {
+  const source = document.getElementById(button.dataset.copy);
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+  } catch {
+    const range = document.createRange(); /* plain http: no clipboard, so select it */
+    range.selectNodeContents(source);
+    const selection = window.getSelection();
+    selection.removeAllRanges();
+    selection.addRange(range);
+    if (!document.execCommand("copy")) {
+      button.textContent = "Selected";
+      return;
+    }
+  }
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = label; }, 1500);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button.copy");
+  if (button) copy(button);
+});
+
+/* An upload by hand: only so is its progress known. The answer is shown as the browser would. */
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.dataset.progress) return;
+  event.preventDefault();
+  const bar = document.getElementById(form.dataset.progress);
+  const button = form.querySelector("button.primary");
+  const request = new XMLHttpRequest();
+  bar.hidden = false;
+  button.disabled = true;
+  request.upload.onprogress = (sent) => { if (sent.lengthComputable) bar.value = sent.loaded / sent.total; };
+  request.onload = () => {
+    if (request.status < 300) {
+      location.assign(request.responseURL);
+      return;
+    }
+    const page = new DOMParser().parseFromString(request.responseText, "text/html");
+    document.title = page.title;
+    document.querySelector("main").replaceWith(page.querySelector("main"));
+    window.htmx.process(document.querySelector("main"));
+    prepare(document);
+    scrollTo(0, 0);
+  };
+  request.onerror = () => {
+    bar.hidden = true;
+    button.disabled = false;
+    let words = document.getElementById("upload-failed");
+    if (!words) {
+      words = document.createElement("p");
+      words.id = "upload-failed";
+      words.className = "notice bad";
+      words.setAttribute("role", "alert");
+      form.before(words);
+    }
+    words.textContent = "The connection broke before the file had arrived, or the server refused it. Nothing was changed; try again.";
+  };
+  request.open("POST", form.action);
+  request.send(new FormData(form));
+});
+
+/* A part that renews itself keeps what the reader had opened. */
+let opened = [];
+document.addEventListener("htmx:beforeSwap", (event) => {
+  opened = [...event.detail.target.querySelectorAll("details[open][id]")].map((one) => one.id);
+});
+document.addEventListener("htmx:afterSettle", (event) => {
+  for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+  opened = [];
+  prepare(document);
+  if (event.detail.boosted || event.detail.requestConfig?.boosted) {
+    const target = document.querySelector("[autofocus], #form-error") ?? document.getElementById("main");
+    target?.focus({ preventScroll: target.id === "main" });
+  }
+});
+
+prepare(document);
