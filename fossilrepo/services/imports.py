@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from fossilrepo.config import Settings, format_size
-from fossilrepo.errors import Forbidden, InvalidInput, TooLarge
+from fossilrepo.errors import Forbidden, InvalidInput, TooLarge, ToolFailed
 from fossilrepo.models import Actor, Job, Repository, Trust, Visibility, new_id
 from fossilrepo.services.jobs import Jobs, Progress
 from fossilrepo.services.repos import Repositories
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_write, git
-from fossilrepo.tools.checked_proxy import CheckedProxy
+from fossilrepo.tools.addresses import EVERYWHERE
 from fossilrepo.tools.fossil import Fossil, Limits
 from fossilrepo.tools.gate import Gate
+from fossilrepo.tools.relay import Relay
 
 Make = Callable[[Progress, Path], Awaitable[dict[str, str]]]
 
@@ -129,14 +130,7 @@ class Imports:
             cloned = scratch.with_name(f"clone-{scratch.name}")
             progress.say("cloning")
             try:
-                async with CheckedProxy(self._settings.sync.allowed_networks) as proxy:
-                    await self._fossil.clone(
-                        address,
-                        cloned,
-                        proxy=proxy.url,
-                        limits=self._limits(),
-                        on_line=progress.say,
-                    )
+                await self._fetch(actor, address, cloned, progress)
                 return await self._let_in(progress, cloned, scratch, draft)
             finally:
                 self._shelf.discard(cloned)
@@ -162,29 +156,31 @@ class Imports:
                 "folders of the server are imported on its own command line only",
                 hint="give an address that begins with https://",
             )
+        if not local:
+            git.check_url(source)
+        elif not await asyncio.to_thread(Path(source).is_dir):
+            raise InvalidInput(f"there is no folder {source}", field="source")
 
         async def make(progress: Progress, scratch: Path) -> dict[str, str]:
             folder = self._shelf.scratch / f"git-{draft.id}"
             limits = self._limits()
             try:
                 if local:
-                    mirror = Path(source)
+                    export = git.fast_export(Path(source))
                 else:
                     progress.say("fetching the Git repository")
-                    mirror = folder
                     await git.fetch_mirror(
                         source,
                         folder,
                         token=token,
-                        allowed_networks=self._settings.sync.allowed_networks,
+                        networks=self._networks(actor),
                         limits=limits,
                         on_line=progress.say,
                         identity=self._fossil.identity,
                     )
+                    export = git.fast_export(folder, self._fossil.identity)
                 progress.say("turning its history into Fossil's")
-                await self._fossil.import_git(
-                    git.fast_export(mirror), scratch, limits=limits, on_line=progress.say
-                )
+                await self._fossil.import_git(export, scratch, limits=limits, on_line=progress.say)
                 return {}
             finally:
                 await asyncio.to_thread(shutil.rmtree, folder, True)
@@ -223,6 +219,21 @@ class Imports:
         progress.say("rebuilding")
         await self._fossil.rebuild(scratch, self._limits())
         return dict(copied.removed)
+
+    async def _fetch(self, actor: Actor, address: str, target: Path, progress: Progress) -> None:
+        async with Relay(address, self._networks(actor)) as relay:
+            try:
+                await self._fossil.clone(
+                    relay.url, target, limits=self._limits(), on_line=progress.say
+                )
+            except ToolFailed as failure:
+                if relay.refusal:
+                    raise InvalidInput(relay.refusal, field="url") from failure
+                raise
+
+    def _networks(self, actor: Actor) -> Sequence[str]:
+        """Whoever has a shell on the server reaches its networks without us."""
+        return EVERYWHERE if actor.trusted_files else self._settings.sync.allowed_networks
 
     def _limits(self) -> Limits:
         return Limits(

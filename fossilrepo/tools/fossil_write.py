@@ -88,7 +88,8 @@ def dangerous(path: Path) -> dict[str, str]:
 def disarm(path: Path, *, entering: bool = False) -> dict[str, str]:
     """Take out every setting that runs code or reaches out; gives back what was there.
 
-    From a file that is `entering` go also the addresses where it was used before. Asked after every change of a repository, so it takes no lock when there is nothing to do.
+    From a file that is `entering` go also the addresses where it was used before.
+    Asked after every change of a repository, so it takes no lock when there is nothing to do.
     """
     globs = (*DANGEROUS, *_PLACES) if entering else DANGEROUS
     with reading(path) as db:

@@ -166,12 +166,11 @@ async def test_without_any_wall_pages_are_served_by_an_ordinary_user(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no choice of account")
-def test_root_never_runs_fossil_as_root(tmp_path: Path) -> None:
-    found = service_identity(tmp_path)
+def test_root_does_not_run_fossil_as_root(place: Place) -> None:
+    found = service_identity(place.data / "new")
     assert found is not None and found.uid != 0
-    (tmp_path / "repos").mkdir()
-    os.chown(tmp_path / "repos", 4711, 4712)
-    assert service_identity(tmp_path) == Identity(4711, 4712, "4711")
+    os.chown(place.repos, 4711, 4712)
+    assert service_identity(place.data) == Identity(4711, 4712, "4711")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root always picks an account")

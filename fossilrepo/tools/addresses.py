@@ -1,0 +1,53 @@
+"""Where programs that we run for people may connect to.
+
+Owns one rule: public addresses only, and those private or loopback networks that
+the configuration names. It is asked for each connection, of the address that is
+then connected to, so a name that resolves differently the next time gains nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from fossilrepo.errors import InvalidInput
+
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+
+
+def is_allowed(address: str, networks: Sequence[str]) -> bool:
+    """True for a public address, and for one in `networks` (CIDR)."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    if any(ip in network for network in map(ipaddress.ip_network, networks)):
+        return True
+    return ip.is_global and not ip.is_multicast
+
+
+async def resolve(host: str, port: int, networks: Sequence[str]) -> str:
+    """The first address of the host, when all of its addresses are allowed.
+
+    Raises InvalidInput when it has none, or one that is not: a name that leads partly
+    into a private network is no mistake of a public server.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM
+        )
+    except (OSError, UnicodeError):
+        raise InvalidInput(f"the host {host} is not known", field="url") from None
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not is_allowed(address, networks):
+            raise InvalidInput(
+                f"{host} is {address}, an address inside a private network",
+                hint="an administrator can allow the network in sync.allowed_networks",
+                field="url",
+            )
+    return addresses[0]
