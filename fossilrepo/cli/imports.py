@@ -83,7 +83,10 @@ def import_(
         with progress(f"importing {output.clean(name)}") as show:
             ended = await services.jobs.wait(job.id, show)
         if ended.state is not JobState.DONE:
-            raise FossilrepoError(ended.error or f"the import is {ended.state}", hint=ended.hint)
+            raise FossilrepoError(
+                ended.error or f"the import is {ended.state}",
+                hint=ended.hint or output.where_the_log_is(),
+            )
         return services.repos.describe(await services.repos.get(ACTOR, name))
 
     made = context.run(work)

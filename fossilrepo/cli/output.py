@@ -146,13 +146,14 @@ def internal(error: Exception) -> int:
         traceback.print_exception(error)
     if isinstance(error, OSError):  # a full disk, a file of another user: the machine's own words
         what = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
-        return refuse(what, _where_the_log_is(), 1)
+        return refuse(what, where_the_log_is(), 1)
     return refuse(
-        f"internal error: {type(error).__name__}, a mistake in fossilrepo", _where_the_log_is(), 1
+        f"internal error: {type(error).__name__}, a mistake in fossilrepo", where_the_log_is(), 1
     )
 
 
-def _where_the_log_is() -> str:
+def where_the_log_is() -> str:
+    """A hint for who wants to know more than the error says."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             if os.path.exists(handler.baseFilename):

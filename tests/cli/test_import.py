@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -57,12 +57,9 @@ def test_a_wrong_import_ends_with_2_before_anything_is_made(
 
 def test_a_file_is_imported_and_stays_where_it_is(command: Command, fossil_template: Path) -> None:
     before = fossil_template.read_bytes()
-    outcome = command(
-        "repo", "import", "lib", "--file", str(fossil_template), "--title", "L", "--json"
-    )
-    made = outcome.json
+    source = str(fossil_template)
+    made = command("repo", "import", "lib", "--file", source, "--title", "L", "--json").json
     assert (made["name"], made["title"], made["checkins"]) == ("lib", "L", 1)
-    assert "importing lib" in outcome.err
     assert fossil_template.read_bytes() == before
     assert {r["name"] for r in command("repo", "list", "--json").json} == {"demo", "lib"}
 
@@ -101,16 +98,45 @@ def test_an_import_that_is_interrupted_leaves_nothing(
     stream = tmp_path / "big"
     _big_git(stream)
     process = command.start("repo", "import", "big", "--git", str(stream))
-    scratch = command.data / "tmp"
     with process:
-        until_sync(lambda: any(scratch.iterdir()), timeout=20, what="the import at work")
-        time.sleep(0.3)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("importing big: ")
+        assert any((command.data / "tmp").iterdir())
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (128 + number, "")
     assert "error: interrupted" in err and "Traceback" not in err
+    until_sync(lambda: not _processes_with(str(tmp_path)), what="no process left")
     assert command.tree() == before
     assert command.run("repo", "show", "big").code == 1
+
+
+def _processes_with(text: str) -> list[str]:
+    """The command lines of living processes that have `text` in them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace"))
+    return [line for line in found if text in line]
+
+
+def test_another_fossil_is_cloned_with_a_password_that_is_never_an_argument(
+    command: Command,
+) -> None:
+    command("user", "create", "ada", "--admin")
+    command("repo", "create", "closed", "--private")
+    word = command("user", "sync-password", "ada", "closed").out
+    with command.serving():
+        address = command("repo", "show", "closed", "--json").json["path_clone_url"]
+        call = ("repo", "import", "copy", "--clone", address)
+        whole = (*call, "--login", "ada", "--password-stdin")
+        for wrong in ((*call,), whole):
+            outcome = command.run(*wrong, given="wrong-password-here\n")
+            assert outcome.code == 1 and "error: " in outcome.err, outcome
+            assert "wrong-password-here" not in outcome.err
+        assert len(command("repo", "list", "--json").json) == 2
+        made = command(*whole, "--json", given=word).json
+        assert (made["name"], made["checkins"]) == ("copy", 1)
 
 
 def _big_git(folder: Path) -> None:
