@@ -14,7 +14,7 @@ from typing import Any
 
 from fossilrepo.errors import FossilrepoError
 
-PATIENCE = 5.0  # seconds; an answer takes milliseconds
+PATIENCE = 3.0  # seconds; an answer takes milliseconds
 
 
 def ask(path: Path) -> dict[str, Any]:
