@@ -81,7 +81,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   opened = [];
   prepare(document);
   if (event.detail.boosted || event.detail.requestConfig?.boosted) {
-    const target = document.querySelector("[autofocus], #form-error") ?? document.getElementById("main");
+    const target = ["[aria-invalid]", "#form-error", "[autofocus]", "main"].map((one) => document.querySelector(one)).find(Boolean);
     target?.focus({ preventScroll: target.id === "main" });
   }
 });

@@ -6,6 +6,8 @@ Owns how the parts of the site fit together, and nothing of what they do.
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from fossilrepo import resources
@@ -38,6 +40,7 @@ def make_app(services: Services, gateway: Gateway) -> web.Application:
     """The site and the gateway to the repositories, ready to be served."""
     app = web.Application(client_max_size=_MOST_FORM)
     app[SERVICES], app[GATEWAY] = services, gateway
+    app[pages_entry.SET_UP] = asyncio.Event()
     static = StaticFiles(resources.static())
     render.set_up(app, static)
     door = Door(services, gateway)

@@ -100,6 +100,21 @@ def _plain(value: object) -> str:
     return str(value) if value not in ("", None) else "nothing"
 
 
+def sentence(text: str) -> str:
+    """The first letter large: messages are written to stand in the middle of a line."""
+    return text[:1].upper() + text[1:]
+
+
+def marked(text: str) -> Markup:
+    """Text as a sentence, what stands between backticks as code."""
+    pieces = text.split("`")
+    shown = [
+        Markup("<code>{}</code>").format(piece) if index % 2 else Markup.escape(piece)
+        for index, piece in enumerate(pieces)
+    ]
+    return Markup("").join(shown)
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "ago": ago,
@@ -108,4 +123,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "tone": tone,
     "action": action,
     "details": details,
+    "marked": marked,
+    "sentence": sentence,
 }

@@ -5,12 +5,17 @@ Owns what a stranger sees. Says nothing about which logins or repositories exist
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from fossilrepo.errors import FossilrepoError, NotFound
 from fossilrepo.services.accounts import SignedIn
 from fossilrepo.web import auth, forms, problems, render
 from fossilrepo.web.visit import Route, Visit, Who
+
+# Set once there is an administrator: that never ends, so it is asked until then only.
+SET_UP: web.AppKey[asyncio.Event] = web.AppKey("set up", asyncio.Event)
 
 
 async def first(visit: Visit) -> web.StreamResponse:
@@ -21,9 +26,16 @@ async def sign_in_page(visit: Visit) -> web.StreamResponse:
     target = auth.safe_next(visit.query("next"))
     if visit.user:
         return render.see(target)
-    if await visit.services.accounts.needs_setup():
+    if await _needs_set_up(visit):
         return render.page(visit, "needs_setup.html")
     return render.page(visit, "login.html", target=target)
+
+
+async def _needs_set_up(visit: Visit) -> bool:
+    known = visit.request.app[SET_UP]
+    if not known.is_set() and not await visit.services.accounts.needs_setup():
+        known.set()
+    return not known.is_set()
 
 
 async def sign_in(visit: Visit) -> web.StreamResponse:

@@ -24,7 +24,7 @@ async def system(visit: Visit) -> web.StreamResponse:
     return render.page(
         visit,
         "system.html",
-        status=status,
+        host=status,
         children=health.children(),
         checks=checks,
         disk=health.disk(),
