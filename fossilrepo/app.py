@@ -1,8 +1,8 @@
 """The composition root: builds every part from the settings, starts and stops them in order.
 
-Read this to see the whole: a core that the command line uses too (database,
-files, services), and around it what only the running host has (the lock, the
-Fossil child, the watcher, the site). Nothing else knows how parts fit together.
+Read this and `core.py` to see the whole: the core that the command line uses too
+(database, files, services), and around it what only the running host has (the lock,
+the Fossil child, the watcher, the site). Nothing else knows how parts fit together.
 """
 
 from __future__ import annotations
@@ -12,44 +12,25 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from fossilrepo.config import Settings, split_listen
-from fossilrepo.db.engine import Database
-from fossilrepo.db.journal import AuditStore, JobStore
-from fossilrepo.db.migrate import migrate
-from fossilrepo.db.people import PeopleStore
-from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.core import Core, open_core, prepare
 from fossilrepo.errors import Conflict, FossilrepoError
 from fossilrepo.models import is_id
-from fossilrepo.runtime.locks import FileLocks, acquire_single
+from fossilrepo.runtime.locks import acquire_single
 from fossilrepo.runtime.process import Command
 from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
-from fossilrepo.runtime.tasks import Tasks
 from fossilrepo.runtime.watcher import Fingerprints, Watcher
 from fossilrepo.services import Services
-from fossilrepo.services.accounts import Accounts
-from fossilrepo.services.adoption import LOOK_AGAIN, Adoption
-from fossilrepo.services.audit import Audit
-from fossilrepo.services.folder import Folder
-from fossilrepo.services.health import Health
-from fossilrepo.services.imports import Imports
-from fossilrepo.services.jobs import Jobs
-from fossilrepo.services.keys import Keys
-from fossilrepo.services.links import Links
-from fossilrepo.services.projection import Projection
-from fossilrepo.services.repos import Repositories
-from fossilrepo.services.shelf import SUFFIX, Shelf
+from fossilrepo.services.adoption import LOOK_AGAIN
+from fossilrepo.services.shelf import SUFFIX
 from fossilrepo.tools import jail
-from fossilrepo.tools.fossil import Fossil
-from fossilrepo.tools.gate import Gate
-from fossilrepo.tools.identity import service_identity
 from fossilrepo.tools.jail import Walls
 from fossilrepo.web.app import make_app
 from fossilrepo.web.connections import HeadDeadline
@@ -62,81 +43,6 @@ log = logging.getLogger(__name__)
 RESCAN_EVERY = 300.0  # seconds
 DRAIN = 5.0  # seconds for requests in flight at stop
 NOT_FOUND = "/.fossilrepo/not-found"
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What works with or without a running host."""
-
-    services: Services
-    shelf: Shelf
-    folder: Folder
-    adoption: Adoption
-    tasks: Tasks
-    probe_walls: Callable[[], Awaitable[Walls]]
-
-
-@asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """The services without children and without a site: for the command line."""
-    async with _core(settings, _loud) as core:
-        yield core.services
-
-
-def _loud(name: str, error: BaseException) -> None:
-    log.critical("the task %s ended: %s", name, error)
-
-
-@asynccontextmanager
-async def _core(
-    settings: Settings, fatal: Callable[[str, BaseException], None]
-) -> AsyncIterator[Core]:
-    await asyncio.to_thread(_prepare, settings)
-    identity = await asyncio.to_thread(service_identity, settings.data)
-    shelf = Shelf(settings, identity)
-    keys = await asyncio.to_thread(Keys, settings.key_file)
-    async with AsyncExitStack() as stack:
-        database = Database(settings)
-        stack.push_async_callback(database.close)
-        await migrate(database)
-        tasks = Tasks(fatal)
-        stack.push_async_callback(tasks.close)
-
-        store, people = RepositoryStore(database), PeopleStore(database)
-        audit, jobs = Audit(AuditStore(database)), Jobs(JobStore(database), tasks)
-        links = Links(settings)
-        links.bind_from(settings.run_dir / "site-port")
-        fossil = Fossil(settings.scratch, identity)
-        gate = Gate(identity, settings.scratch)
-        projection = Projection(store, people, keys, shelf)
-        locks = FileLocks(settings.run_dir / "locks")
-        repos = Repositories(store, shelf, fossil, projection, locks, audit, links)
-        adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
-        folder = Folder(store, shelf, repos, adoption, projection, audit)
-        probe_walls = partial(jail.probe, settings.repos, identity)
-        health = Health(settings, database, store, shelf, fossil, jobs, links, probe_walls)
-        services = Services(
-            settings=settings,
-            repos=repos,
-            imports=Imports(settings, repos, shelf, fossil, gate, jobs),
-            jobs=jobs,
-            accounts=Accounts(people, keys, audit, projection.project_all),
-            health=health,
-            audit=audit,
-            links=links,
-        )
-        yield Core(services, shelf, folder, adoption, tasks, probe_walls)
-
-
-def _prepare(settings: Settings) -> None:
-    try:
-        Shelf(settings, service_identity(settings.data)).prepare()
-    except OSError as error:
-        raise FossilrepoError(
-            f"the data folder {settings.data} cannot be used: {error.strerror}",
-            hint="set data_dir to a folder that this account may write",
-            field="data_dir",
-        ) from None
 
 
 async def serve(
@@ -157,9 +63,9 @@ async def serve(
         deaths.append(f"{name}: {error}")
         stop.set()
 
-    await asyncio.to_thread(_prepare, settings)
+    await asyncio.to_thread(prepare, settings)
     with acquire_single(settings.run_dir / "lock", what=f"fossilrepo on {settings.data}"):
-        async with _core(settings, fatal) as core:
+        async with open_core(settings, fatal) as core:
             await _run(settings, core, announce, stop)
     if deaths:
         raise FossilrepoError(f"a part of fossilrepo died: {deaths[0]}", hint="see the log")
@@ -383,7 +289,11 @@ async def _start_control(settings: Settings, services: Services, stack: AsyncExi
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     settings.control_socket.unlink(missing_ok=True)
-    await web.UnixSite(runner, str(settings.control_socket)).start()
+    # A socket's path may have 107 bytes: the folder is named by its descriptor.
+    folder = os.open(settings.run_dir, os.O_RDONLY | os.O_DIRECTORY)
+    stack.callback(os.close, folder)
+    name = settings.control_socket.name
+    await web.UnixSite(runner, f"/proc/self/fd/{folder}/{name}").start()
     settings.control_socket.chmod(0o600)
     stack.callback(settings.control_socket.unlink, missing_ok=True)
 

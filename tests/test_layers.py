@@ -30,9 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "db": GROUND,
     "tools": GROUND | {"runtime.process", "runtime.launch"},  # to run their program
     "services": GROUND | {"db", "tools", "runtime"},
-    "web": GROUND | {"services"},
-    "app": GROUND | {"logs", "db", "tools", "runtime", "services", "web"},
-    "cli": GROUND | {"logs", "app", "services"},
+    "web": GROUND | {"logs", "services"},
+    "core": GROUND | {"db", "tools", "runtime", "services"},
+    "app": GROUND | {"logs", "core", "tools", "runtime", "services", "web"},
+    "cli": GROUND | {"logs", "core", "app", "services"},
     "__main__": {"cli"},
     "": set(),
 }

@@ -76,7 +76,7 @@ async def _inside(
     work: Callable[[Services], Awaitable[Outcome]],
     ended_by: list[signal.Signals],
 ) -> Outcome:
-    from fossilrepo.app import open_services
+    from fossilrepo.core import open_services
 
     imports_are_over()
     task, loop = asyncio.current_task(), asyncio.get_running_loop()

@@ -143,7 +143,11 @@ def acquire_single(path: Path, what: str = "it") -> Single:
 def _open(path: Path) -> int:
     """Opening and asking take microseconds: not worth a thread, which could not be cancelled."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    folder = path.parent.stat()
+    if os.geteuid() == 0 and folder.st_uid != 0:  # the folder's owner must be able to lock too
+        os.fchown(file, folder.st_uid, folder.st_gid)
+    return file
 
 
 def _try_lock(file: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -251,8 +252,11 @@ class Imports:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        status = path.stat()
     except FileNotFoundError:
         raise InvalidInput(f"there is no file {path}", field="file") from None
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}", field="file") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidInput(f"{path} is not a file", field="file")
+    return status.st_size

@@ -102,6 +102,8 @@ def check(order: dict[str, Any], deadline: float) -> dict[str, Any]:
                 "look at what it does, drop it with the sqlite3 program, and try again",
             )
         _check_integrity(db)
+        if time.monotonic() > deadline:
+            raise Refused("the check took too long")
         return _facts(db)
 
 
@@ -157,9 +159,17 @@ def _check_header(path: str, largest: int) -> int:
         raise Refused("it is no Fossil repository: not an SQLite file")
     if size > largest:
         raise Refused("the file is larger than limits.repository")
-    if size < 512:
-        raise Refused("the file is cut short")
+    if size < 512 or (_pages_said(start) > size and not _filled(f"{path}-wal")):
+        raise Refused("the file is cut short", "copy it again, whole")
     return size
+
+
+def _pages_said(header: bytes) -> int:
+    """The size in bytes that the header promises (SQLite's file format, 1.3), 0 when unknown."""
+    if header[24:28] != header[92:96]:
+        return 0
+    page = int.from_bytes(header[16:18], "big")
+    return int.from_bytes(header[28:32], "big") * (65536 if page == 1 else page)
 
 
 def _open(path: str, deadline: float) -> sqlite3.Connection:

@@ -76,7 +76,7 @@ def running() -> Iterator[Forks]:
 
 def serve(address: str) -> None:
     """Fork for every call until stdin ends."""
-    for module in ("fossilrepo.app", "fossilrepo.cli.tree", "rich.cells"):
+    for module in ("fossilrepo.core", "fossilrepo.cli.tree", "rich.cells"):
         importlib.import_module(module)
     gc.freeze()  # as the command itself does after its imports
     with socket.socket(socket.AF_UNIX) as listener:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fossilrepo.app import open_services
 from fossilrepo.config import Limits, Settings, Sync
+from fossilrepo.core import open_services
 from fossilrepo.errors import InvalidInput
 from fossilrepo.models import Actor, Job, JobState
 from fossilrepo.services import Services

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fossilrepo.app import open_services
 from fossilrepo.config import Limits, Settings
+from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unavailable
 from fossilrepo.models import Actor, JobState, Visibility
 from fossilrepo.services import Services

@@ -1,0 +1,120 @@
+"""The core: database, files and services, put together from the settings.
+
+What works with or without a running host; the command line needs no more. The
+site, the children and the watcher come on top in `app.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from fossilrepo.config import Settings
+from fossilrepo.db.engine import Database
+from fossilrepo.db.journal import AuditStore, JobStore
+from fossilrepo.db.migrate import migrate
+from fossilrepo.db.people import PeopleStore
+from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.errors import FossilrepoError
+from fossilrepo.runtime.locks import FileLocks
+from fossilrepo.runtime.tasks import Tasks
+from fossilrepo.services import Services
+from fossilrepo.services.accounts import Accounts
+from fossilrepo.services.adoption import Adoption
+from fossilrepo.services.audit import Audit
+from fossilrepo.services.folder import Folder
+from fossilrepo.services.health import Health
+from fossilrepo.services.imports import Imports
+from fossilrepo.services.jobs import Jobs
+from fossilrepo.services.keys import Keys
+from fossilrepo.services.links import Links
+from fossilrepo.services.projection import Projection
+from fossilrepo.services.repos import Repositories
+from fossilrepo.services.shelf import Shelf
+from fossilrepo.tools import jail
+from fossilrepo.tools.fossil import Fossil
+from fossilrepo.tools.gate import Gate
+from fossilrepo.tools.identity import service_identity
+from fossilrepo.tools.jail import Walls
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What works with or without a running host."""
+
+    services: Services
+    shelf: Shelf
+    folder: Folder
+    adoption: Adoption
+    tasks: Tasks
+    probe_walls: Callable[[], Awaitable[Walls]]
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services without children and without a site: for the command line."""
+    async with open_core(settings, _loud) as core:
+        yield core.services
+
+
+def _loud(name: str, error: BaseException) -> None:
+    log.critical("the task %s ended: %s", name, error)
+
+
+@asynccontextmanager
+async def open_core(
+    settings: Settings, fatal: Callable[[str, BaseException], None]
+) -> AsyncIterator[Core]:
+    await asyncio.to_thread(prepare, settings)
+    identity = await asyncio.to_thread(service_identity, settings.data)
+    shelf = Shelf(settings, identity)
+    keys = await asyncio.to_thread(Keys, settings.key_file)
+    async with AsyncExitStack() as stack:
+        stack.callback(shelf.hand_over)
+        database = Database(settings)
+        stack.push_async_callback(database.close)
+        await migrate(database)
+        tasks = Tasks(fatal)
+        stack.push_async_callback(tasks.close)
+
+        store, people = RepositoryStore(database), PeopleStore(database)
+        audit, jobs = Audit(AuditStore(database)), Jobs(JobStore(database), tasks)
+        links = Links(settings)
+        links.bind_from(settings.run_dir / "site-port")
+        fossil = Fossil(settings.scratch, identity)
+        gate = Gate(identity, settings.scratch)
+        projection = Projection(store, people, keys, shelf)
+        locks = FileLocks(settings.run_dir / "locks")
+        repos = Repositories(store, shelf, fossil, projection, locks, audit, links)
+        adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
+        folder = Folder(store, shelf, repos, adoption, projection, audit)
+        probe_walls = partial(jail.probe, settings.repos, identity)
+        health = Health(settings, database, store, shelf, fossil, jobs, links, probe_walls)
+        services = Services(
+            settings=settings,
+            repos=repos,
+            imports=Imports(settings, repos, shelf, fossil, gate, jobs),
+            jobs=jobs,
+            accounts=Accounts(people, keys, audit, projection.project_all),
+            health=health,
+            audit=audit,
+            links=links,
+        )
+        yield Core(services, shelf, folder, adoption, tasks, probe_walls)
+
+
+def prepare(settings: Settings) -> None:
+    try:
+        Shelf(settings, service_identity(settings.data)).prepare()
+    except OSError as error:
+        raise FossilrepoError(
+            f"the data folder {settings.data} cannot be used: {error.strerror}",
+            hint="set data_dir to a folder that this account may write",
+            field="data_dir",
+        ) from None
