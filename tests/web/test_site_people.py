@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import urlencode
 
 import pytest
 
 from fossilrepo.config import Settings
+from tests.helpers.poll import until
 from tests.helpers.site import ADMIN, PASSWORD, Site, roomy, served
 
 OTHER = "four quite random words"
@@ -104,3 +107,27 @@ async def test_a_notice_is_a_known_one_and_shown_once(site: Site) -> None:
     browser = await site.admin()
     browser.cookies["fossilrepo-notice"] = "<b>you won</b>"
     assert "you won" not in (await browser.get("/repos")).text
+
+
+async def test_a_change_runs_to_its_end_when_the_browser_leaves(site: Site) -> None:
+    browser = await site.admin()
+    data = {"csrf": browser.csrf, "login": "bob", "password": OTHER, "again": OTHER}
+    body = urlencode(data).encode()
+    head = (
+        f"POST /people HTTP/1.1\r\nHost: {browser.host}\r\nOrigin: {browser.origin}\r\n"
+        f"Cookie: fossilrepo={browser.cookies['fossilrepo']}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(head.encode() + body)
+    await writer.drain()
+    await asyncio.sleep(0.03)  # the password is being hashed, which takes longer
+    writer.transport.abort()
+
+    async def is_there() -> bool:
+        entries = await site.services.audit.recent(subject="bob")
+        return [entry.action for entry in entries] == ["person.create"]
+
+    await until(is_there, what="the person to be there")
+    await site.browser().sign_in("bob", OTHER)
