@@ -28,7 +28,6 @@ from fossilrepo.runtime.process import Command
 from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
 from fossilrepo.runtime.watcher import Fingerprints, Watcher
 from fossilrepo.services import Services
-from fossilrepo.services.adoption import LOOK_AGAIN
 from fossilrepo.services.shelf import SUFFIX
 from fossilrepo.tools import jail
 from fossilrepo.tools.jail import Walls
@@ -87,7 +86,7 @@ async def _run(
         stack.push_async_callback(supervisor.stop)
         await asyncio.gather(core.folder.scan(at_start=True), supervisor.start())
         core.tasks.spawn("watcher", _watcher(settings, core).run())
-        core.tasks.spawn("waiting files", _look_again(core))
+        core.tasks.spawn("adoption", core.adoption.run())
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)
@@ -211,14 +210,6 @@ def _main_file(path: Path) -> Path:
 
 def _not_content(path: Path) -> bool:
     return path.name.endswith("-shm") or path.name in (".store", ".served", "dev", "tmp")
-
-
-async def _look_again(core: Core) -> None:
-    """A file that another program holds open tells nobody when it is let go."""
-    while True:
-        await asyncio.sleep(LOOK_AGAIN)
-        if core.adoption.waiting:
-            await core.folder.scan()
 
 
 # The site

@@ -13,6 +13,7 @@ import logging
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,23 +65,36 @@ class Adoption:
         self._audit = audit
         self._largest = largest
         self._judged: dict[str, Print | None] = {}
-        self._one_at_a_time = asyncio.Lock()
-        self.waiting = False
+        self._lying: Sequence[Path] = ()
+        self._offered = asyncio.Event()
 
-    async def consider(self, files: Sequence[Path]) -> None:
-        """Judge every file that is new or has changed; forget those that are gone."""
-        async with self._one_at_a_time:
-            await self._forget_gone(files)
-            waiting = False
-            for path in files:
-                fingerprint = await asyncio.to_thread(_fingerprint, path)
-                if self._judged.get(path.name, ()) == fingerprint:
-                    continue
-                if await self._judge(path):
-                    self._judged[path.name] = fingerprint
-                else:
-                    waiting = True
-            self.waiting = waiting
+    def offer(self, files: Sequence[Path]) -> None:
+        """These files lie in the folder now; `run` judges them in its own time."""
+        self._lying = files
+        self._offered.set()
+
+    async def run(self) -> None:
+        """Judge what is offered, until cancelled; what waits is tried again every second."""
+        waiting = False
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._offered.wait(), LOOK_AGAIN if waiting else None)
+            self._offered.clear()
+            waiting = await self._consider(self._lying)
+
+    async def _consider(self, files: Sequence[Path]) -> bool:
+        """Judge what is new or has changed, forget what is gone; True when some must wait."""
+        await self._forget_gone(files)
+        waiting = False
+        for path in files:
+            fingerprint = await asyncio.to_thread(_fingerprint, path)
+            if self._judged.get(path.name, ()) == fingerprint:
+                continue
+            if await self._judge(path):
+                self._judged[path.name] = fingerprint
+            else:
+                waiting = True
+        return waiting
 
     async def _forget_gone(self, files: Sequence[Path]) -> None:
         lying = {path.name for path in files}
@@ -104,6 +118,9 @@ class Adoption:
             reason = error.message + (f" ({error.hint})" if error.hint else "")
             await self._say(path, "broken", reason)
             return True
+        except OSError as error:  # a full disk, a file system that refuses: may be better soon
+            await self._say(path, "waiting", f"it could not be taken in: {error.strerror}")
+            return False
         await self._store.forget_drop_ins({path.name})
         return True
 

@@ -70,7 +70,7 @@ class Folder:
     # Names
 
     async def scan(self, *, at_start: bool = False) -> None:
-        """Compare the folder with the rows and act on every difference; then adopt what is new."""
+        """Compare the folder with the rows and act on every difference; then offer what is new."""
         async with self._repos.names():
             seen = await asyncio.to_thread(self._look)
             rows = await self._store.all()
@@ -79,7 +79,7 @@ class Folder:
                 await self._recover_files(rows)
             rows = await self._store.all()
             await asyncio.to_thread(self._serve_what_is_living, rows)
-        await self._adoption.consider(seen.files)
+        self._adoption.offer(seen.files)
 
     def _look(self) -> Seen:
         links: dict[str, str] = {}

@@ -142,7 +142,11 @@ class Repositories(Catalog):
             async with self.names():
                 await self._free_name(draft.label)
                 path = await asyncio.to_thread(self._shelf.place, scratch, draft.id)
-                draft = replace(draft, size_bytes=self._shelf.size(draft.id))
+                draft = replace(
+                    draft,
+                    size_bytes=self._shelf.size(draft.id),
+                    seen=self._shelf.fingerprint(draft.id),
+                )
                 try:
                     await self._store.add(draft, removed)
                 except BaseException:

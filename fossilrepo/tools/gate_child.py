@@ -181,7 +181,7 @@ def _open(path: str, deadline: float) -> sqlite3.Connection:
     db.execute("PRAGMA cell_size_check=ON")
     if not beside:
         db.execute("PRAGMA query_only=ON")
-    db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    db.set_progress_handler(lambda: time.monotonic() > deadline, 1_000)
     db.set_authorizer(_authorize)
     db.text_factory = lambda raw: raw.decode("utf-8", errors="replace")
     return db
