@@ -61,14 +61,22 @@ def _one_file(path: Path) -> bool:
             mode = db.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
             db.execute("BEGIN IMMEDIATE")  # rolls a hot journal back
             db.execute("ROLLBACK")
+            if _beside(path, "-journal").exists():
+                # One that was never needed: SQLite removes it at the end of the next write.
+                version = int(db.execute("PRAGMA user_version").fetchone()[0])
+                db.execute(f"PRAGMA user_version={version}")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return False
         raise Damaged(f"{path.name} cannot be opened: {error}") from error
     except sqlite3.DatabaseError as error:
         raise Damaged(f"{path.name} is damaged: {error}") from error
-    sides = (path.with_name(path.name + side) for side in ("-wal", "-journal"))
+    sides = (_beside(path, side) for side in ("-wal", "-journal"))
     return str(mode) == "delete" and not any(side.exists() for side in sides)
+
+
+def _beside(path: Path, side: str) -> Path:
+    return path.with_name(path.name + side)
 
 
 @contextmanager
