@@ -6,6 +6,13 @@ function prepare(root) {
   for (const button of root.querySelectorAll("button.copy[hidden]")) button.hidden = false;
 }
 
+/* What is wrong first, then what is to be typed, else the page. */
+function focusWhatMatters() {
+  const wanted = ["[aria-invalid]", "#form-error", "[autofocus]", "main"];
+  const target = wanted.map((one) => document.querySelector(one)).find(Boolean);
+  target?.focus({ preventScroll: target.id === "main" });
+}
+
 async function copy(button) {
   const source = document.getElementById(button.dataset.copy);
   const label = button.textContent;
@@ -52,7 +59,7 @@ document.addEventListener("submit", (event) => {
     document.querySelector("main").replaceWith(page.querySelector("main"));
     window.htmx.process(document.querySelector("main"));
     prepare(document);
-    scrollTo(0, 0);
+    focusWhatMatters();
   };
   request.onerror = () => {
     bar.hidden = true;
@@ -81,8 +88,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   opened = [];
   prepare(document);
   if (event.detail.boosted || event.detail.requestConfig?.boosted) {
-    const target = ["[aria-invalid]", "#form-error", "[autofocus]", "main"].map((one) => document.querySelector(one)).find(Boolean);
-    target?.focus({ preventScroll: target.id === "main" });
+    focusWhatMatters();
   }
 });
 

@@ -1,0 +1,202 @@
+"""The pages in a real browser: with scripts and without, narrow and wide, by keyboard too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.helpers.host import PASSWORD, Host
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+PAGES = [
+    *("/repos", "/repos/-/new", "/repos/-/import", "/repos/-/import?way=clone", "/repos/-/trash"),
+    *("/repos/-/import?way=git", "/repos/tools", "/repos/tools/settings", "/repos/tools/password"),
+    *("/people", "/people/ada", "/account", "/activity", "/system", "/nothing/here"),
+]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    host = Host(tmp_path_factory.mktemp("chromium") / "data").start()
+    try:
+        host.admin()
+        host.call("repo", "create", "tools", "--title", "Small tools with quite a long title")
+        yield host
+    finally:
+        host.stop()
+
+
+@asynccontextmanager
+async def signed_in(chromium: Browser, host: Host, **context: Any) -> AsyncIterator[Page]:
+    """A page of a signed-in administrator; fails when the browser complained of anything."""
+    complaints: list[str] = []
+    opened = await chromium.new_context(base_url=f"http://localhost:{host.port}", **context)
+    page = await opened.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda said: (
+            complaints.append(said.text)
+            if said.type in ("error", "warning") and "Failed to load resource" not in said.text
+            else None
+        ),
+    )
+    await page.goto("/login")
+    await page.fill("#login", "ada")
+    await page.fill("#password", PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/repos")
+    yield page
+    await opened.close()
+    assert complaints == []
+
+
+async def focus_on(page: Page, name: str) -> None:
+    await page.wait_for_function("name => document.activeElement.id === name", arg=name)
+
+
+async def test_the_main_way_with_scripts(chromium: Browser, host: Host) -> None:
+    context = {"permissions": ["clipboard-read", "clipboard-write"]}
+    async with signed_in(chromium, host, **context) as page:
+        await page.evaluate("window.stayed = true")
+        await page.click("text=New repository")
+        await page.wait_for_url("**/repos/-/new")
+        await focus_on(page, "name")
+        await page.fill("#name", "localhost")  # a good form, and a reserved name
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#name-error")
+        await focus_on(page, "name")
+        await page.fill("#name", "museum")
+        await page.click("text=Create")
+        await page.wait_for_url("**/repos/museum")
+        await page.click("text=Show my Fossil password")
+        secret = await page.inner_text("#secret")
+        assert secret == host.fossil_password("ada", "museum")
+        await page.click('button[data-copy="secret"]')
+        assert await page.evaluate("navigator.clipboard.readText()") == secret
+        assert await page.evaluate("window.stayed")  # no page was loaded whole
+        await page.go_back()
+        await page.wait_for_url("**/repos/-/new")
+        await page.wait_for_function("document.title === 'New repository · fossilrepo'")
+
+
+async def test_searching_keeps_the_address_and_the_focus(chromium: Browser, host: Host) -> None:
+    async with signed_in(chromium, host) as page:
+        await page.click("#q")
+        await page.keyboard.type("small")
+        await page.wait_for_url("**/repos?q=small")
+        await page.wait_for_selector("text=tools")
+        assert await page.evaluate("document.activeElement.id") == "q"
+        await page.keyboard.type(" nothing")
+        await page.wait_for_selector("text=Nothing found")
+        await page.reload()
+        assert await page.input_value("#q") == "small nothing"
+
+
+async def test_an_upload_shows_its_end(
+    chromium: Browser, host: Host, fossil_template: Path
+) -> None:
+    async with signed_in(chromium, host) as page:
+        await page.goto("/repos/-/import")
+        await page.fill("#name", "tools")
+        await page.set_input_files("#file", fossil_template)
+        await page.click("text=Upload and import")
+        await page.wait_for_selector("#name-error")
+        await page.fill("#name", "brought")
+        await page.set_input_files("#file", fossil_template)
+        await page.click("text=Upload and import")
+        await page.wait_for_url("**/jobs/*")
+        await page.click("text=Open brought")
+        await page.wait_for_url("**/repos/brought")
+
+
+async def test_everything_works_without_scripts(
+    chromium: Browser, host: Host, fossil_template: Path
+) -> None:
+    async with signed_in(chromium, host, java_script_enabled=False) as page:
+        await page.click("text=New repository")
+        await page.fill("#name", "plain")
+        await page.click("main button")
+        await page.wait_for_url("**/repos/plain")
+        await page.click("text=Show my Fossil password")
+        assert await page.inner_text("#secret") == host.fossil_password("ada", "plain")
+        await page.goto("/repos?q=small")
+        assert await page.locator(".name").all_inner_texts() == ["tools"]
+        await page.goto("/repos/-/import")
+        await page.fill("#name", "sent")
+        await page.set_input_files("#file", fossil_template)
+        await page.click("text=Upload and import")
+        await page.wait_for_url("**/jobs/*")
+        await page.click("text=Open sent", timeout=20_000)  # the page renews itself
+        await page.goto("/repos/plain/settings")
+        await page.fill("#delete-confirm", "plain")
+        await page.click("text=Move to the trash")
+        await page.wait_for_url("**/repos/-/trash")
+        await page.click("main >> text=plain")
+        await page.click("button >> text=Bring back")
+        await page.wait_for_url("**/repos/plain")
+        await page.click("text=Sign out")
+        await page.wait_for_url("**/login")
+
+
+_WITHOUT_LABEL = """() => [...document.querySelectorAll(
+    'input:not([type=hidden]):not([hidden]), button, progress, meter, pre')].filter(one =>
+    !one.labels?.length && !one.ariaLabel && !one.textContent.trim()).map(one => one.outerHTML)"""
+_TWICE = """() => { const ids = [...document.querySelectorAll('[id]')].map(one => one.id);
+    return ids.filter((id, at) => ids.indexOf(id) !== at); }"""
+
+
+@pytest.mark.parametrize("width", [360, 390, 1280, 3840])
+async def test_pages_fit_and_are_labelled(chromium: Browser, host: Host, width: int) -> None:
+    context = {"viewport": {"width": width, "height": 800}}
+    async with signed_in(chromium, host, **context) as page:
+        for path in PAGES:
+            await page.goto(path)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
+            assert await page.locator("h1").count() == 1, path
+            assert await page.evaluate(_WITHOUT_LABEL) == [], path
+            assert await page.evaluate(_TWICE) == [], path
+
+
+async def test_dark_follows_the_system(chromium: Browser, host: Host) -> None:
+    grounds = set()
+    for scheme in ("light", "dark"):
+        async with signed_in(chromium, host, color_scheme=scheme) as page:
+            grounds.add(await page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2
+
+
+async def test_by_keyboard_the_content_is_one_step_away(chromium: Browser, host: Host) -> None:
+    async with signed_in(chromium, host) as page:
+        await page.keyboard.press("Tab")
+        if await page.evaluate("document.activeElement.className") != "skip":
+            await page.reload()
+            await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("Tab")
+        inside = "document.querySelector('main').contains(document.activeElement)"
+        assert await page.evaluate(inside)
+        width = "getComputedStyle(document.activeElement).outlineWidth"
+        assert await page.evaluate(width) == "3px"
+
+
+async def test_a_repository_cannot_use_the_session(chromium: Browser, host: Host) -> None:
+    """The site's cookie is not sent to a repository's host, nor can its pages write here."""
+    async with signed_in(chromium, host) as page:
+        cookies = await page.context.cookies(f"http://tools.localhost:{host.port}/")
+        assert cookies == []
+        await page.goto(f"http://tools.localhost:{host.port}/timeline")
+        script = """(url) => { const form = document.createElement('form');
+            form.method = 'POST'; form.action = url;
+            form.innerHTML = '<input name=name value=stolen>';
+            document.body.append(form); form.submit(); }"""
+        async with page.expect_navigation():
+            await page.evaluate(script, f"http://localhost:{host.port}/repos/-/new")
+        await page.goto(f"http://localhost:{host.port}/repos?q=stolen")
+        assert "Nothing found" in await page.content()
