@@ -66,11 +66,15 @@ class Adoption:
         self._largest = largest
         self._judged: dict[str, Print | None] = {}
         self._lying: Sequence[Path] = ()
+        self._foreign_links: frozenset[str] = frozenset()
         self._offered = asyncio.Event()
 
-    def offer(self, files: Sequence[Path]) -> None:
-        """These files lie in the folder now; `run` judges them in its own time."""
-        self._lying = files
+    def offer(self, files: Sequence[Path], foreign_links: frozenset[str]) -> None:
+        """These files lie in the folder now; `run` judges them in its own time.
+
+        `foreign_links` are file names that the folder's scan itself has told of.
+        """
+        self._lying, self._foreign_links = files, foreign_links
         self._offered.set()
 
     async def run(self) -> None:
@@ -87,6 +91,8 @@ class Adoption:
         await self._forget_gone(files)
         waiting = False
         for path in files:
+            if self._shelf.identity_of_link(path):
+                continue  # adopted since it was offered
             fingerprint = await asyncio.to_thread(_fingerprint, path)
             if self._judged.get(path.name, ()) == fingerprint:
                 continue
@@ -99,13 +105,9 @@ class Adoption:
     async def _forget_gone(self, files: Sequence[Path]) -> None:
         lying = {path.name for path in files}
         known = {d.filename for d in await self._store.drop_ins()}
-        gone = {name for name in known - lying if not self._is_link(name)}
-        await self._store.forget_drop_ins(gone)
+        await self._store.forget_drop_ins(known - lying - self._foreign_links)
         for name in self._judged.keys() - lying:
             del self._judged[name]
-
-    def _is_link(self, filename: str) -> bool:
-        return (self._shelf.repos / filename).is_symlink()
 
     async def _judge(self, path: Path) -> bool:
         """True when the matter is settled until the file changes; False: try again soon."""

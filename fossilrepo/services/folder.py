@@ -65,6 +65,7 @@ class Folder:
         self._adoption = adoption
         self._projection = projection
         self._audit = audit
+        self._noted: set[str] = set()
         self.on_change: list[Callable[[Repository], Awaitable[None]]] = []
 
     # Names
@@ -74,12 +75,14 @@ class Folder:
         async with self._repos.names():
             seen = await asyncio.to_thread(self._look)
             rows = await self._store.all()
+            self._noted.clear()
             await self._follow_names(seen, rows, at_start=at_start)
             if at_start:
                 await self._recover_files(rows)
             rows = await self._store.all()
             await asyncio.to_thread(self._serve_what_is_living, rows)
-        self._adoption.offer(seen.files)
+            noted = frozenset(self._noted)
+        self._adoption.offer(seen.files, noted)
 
     def _look(self) -> Seen:
         links: dict[str, str] = {}
@@ -161,6 +164,7 @@ class Folder:
         await self._note(name, reason)
 
     async def _note(self, stem: str, reason: str) -> None:
+        self._noted.add(f"{stem}{SUFFIX}")
         await self._store.set_drop_in(DropIn(f"{stem}{SUFFIX}", "broken", reason, now()))
 
     async def _recover_files(self, rows: list[Repository]) -> None:
