@@ -129,13 +129,19 @@ async def client(where: Place, *argv: str, user: str = "tester") -> tuple[int, s
     return done.returncode, done.stdout.decode(errors="replace") + done.stderr
 
 
+@contextmanager
+def connected(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, timeout=10)) as db:
+        yield db
+
+
 def sql(path: Path, script: str) -> None:
-    with closing(sqlite3.connect(path)) as db:
+    with connected(path) as db:
         db.executescript(script)
 
 
 def rows(path: Path, query: str, *values: object) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as db:
+    with connected(path) as db:
         return db.execute(query, values).fetchall()
 
 
