@@ -6,9 +6,12 @@ which borrows the libraries of the tests' environment but not the checkout.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.poll import until_sync
 
 CHECKOUT = Path(__file__).parents[1]
 BUNDLED = ("templates", "static", "config.example.toml", "Caddyfile")
@@ -158,3 +163,43 @@ def test_checkout_finds_its_own_files() -> None:
     assert resources.caddyfile() == CHECKOUT / "Caddyfile"
     with pytest.raises(FileNotFoundError, match="install fossilrepo again"):
         resources.resource("nothing-of-ours")
+
+
+def test_installed_command_serves_the_site_with_its_style(installed: Installed) -> None:
+    """From the wheel alone: a page is rendered, and the style sheet that it names is served."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [str(installed.folder / "bin" / "fossilrepo"), "serve"],
+        cwd=installed.elsewhere,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(installed.elsewhere),
+            "FOSSILREPO_SERVER__LISTEN": f"127.0.0.1:{port}",
+            "FOSSILREPO_FOSSIL__LISTEN": "127.0.0.1:0",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        page = until_sync(lambda: _get(port, "/login"), timeout=30, what="a page")
+        style = re.search(rb'href="(/static/[^"]+\.css)"', page)
+        assert b"<!doctype html>" in page.lower() and style is not None
+        assert b"{" in (_get(port, style[1].decode()) or b"")
+    finally:
+        server.terminate()
+        output, _ = server.communicate(timeout=20)
+    assert server.returncode == 0, output
+
+
+def _get(port: int, path: str) -> bytes | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read() if answer.status == 200 else None
+    except OSError:
+        return None
+    finally:
+        connection.close()

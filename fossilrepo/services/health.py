@@ -187,11 +187,10 @@ class Health:
 
     async def _jail(self) -> list[Check]:
         walls = self._walls or await self._probe_walls()
-        mend = "allow user namespaces for this account on this machine"
         return [
             Check(f"wall: {wall.name}", "ok", wall.why)
             if wall.stands
-            else Check(f"wall: {wall.name}", "warn", wall.why, mend)
+            else Check(f"wall: {wall.name}", "warn", wall.why, _mend_wall(wall.name))
             for wall in walls.details
         ]
 
@@ -215,6 +214,12 @@ class Health:
             "this version does not replicate repositories yet",
             "copy them elsewhere with `fossilrepo repo export NAME FILE`",
         )
+
+
+def _mend_wall(name: str) -> str:
+    if name == "ordinary user":
+        return "move the data folder to where every account can pass, such as /var/lib/fossilrepo"
+    return "allow user namespaces for this account on this machine"
 
 
 def _python() -> Check:

@@ -1,5 +1,6 @@
 """A running host, shared by the tests of one file; each test has repositories of its own."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +10,18 @@ from tests.helpers.host import Checkout, Host
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    host = Host(tmp_path_factory.mktemp("host") / "data").start()
+def host() -> Iterator[Host]:
+    """In a folder that other accounts can reach: as root, Fossil then runs as one of them.
+
+    The hosts of `fresh` lie in pytest's own folders, which are closed to every other account.
+    """
+    with tempfile.TemporaryDirectory(prefix="host-") as folder:
+        Path(folder).chmod(0o755)
+        yield from _running(Host(Path(folder) / "data"))
+
+
+def _running(host: Host) -> Iterator[Host]:
+    host.start()
     host.admin("ada")
     yield host
     code = host.stop()
