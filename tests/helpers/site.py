@@ -8,7 +8,7 @@ the Origin, and the token that stood in the form.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -132,7 +132,10 @@ def roomy(settings: Settings, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[Site]:
+async def served(
+    settings: Settings, beside: Sequence[tuple[str, str, Any]] = ()
+) -> AsyncIterator[Site]:
+    """`beside` are routes (method, path, handler) that go past the site's own table."""
     async with open_services(settings) as services:
 
         def lookup(name: str) -> HostState:
@@ -146,6 +149,8 @@ async def served(settings: Settings) -> AsyncIterator[Site]:
             upstream=lambda: None,
         )
         app = make_app(services, gateway)
+        for method, path, handler in beside:
+            app.router.add_route(method, path, handler)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await runner.setup()
         try:

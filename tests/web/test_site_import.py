@@ -109,13 +109,17 @@ async def test_an_upload_past_the_limit_is_refused_at_once(settings: Settings) -
         assert not list(settings.scratch.iterdir())
 
 
-@pytest.mark.parametrize("way", ["clone", "git"])
-@pytest.mark.parametrize("url", ["", "/etc", "file:///etc", "ext::sh -c id", "-x", "ssh://-oProxy"])
-async def test_an_address_that_is_none_is_refused(site: Site, way: str, url: str) -> None:
+BAD_ADDRESSES = ("", "/etc", "file:///etc", "ext::sh -c id", "-x", "ssh://-oProxy")
+
+
+async def test_an_address_that_is_none_is_refused(site: Site) -> None:
     browser = await site.admin()
-    answer = await browser.post(f"/repos/-/import/{way}", {"name": "museum", "url": url})
-    assert answer.status in (403, 422), answer.location
-    assert f'action="/repos/-/import/{way}"' in answer.text or answer.status == 403
+    for url in BAD_ADDRESSES:
+        for way in ("clone", "git"):
+            path = f"/repos/-/import/{way}"
+            answer = await browser.post(path, {"name": "museum", "url": url})
+            assert answer.status in (403, 422), (way, url, answer.location)
+            assert f'action="{path}"' in answer.text, (way, url)
     assert not await site.services.jobs.recent()
 
 
