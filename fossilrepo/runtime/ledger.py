@@ -87,6 +87,9 @@ class Ledger:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            log.error("%s cannot be read: %s", self._path, error.strerror)
+            return {}
         try:
             entries = {name: Entry(**entry) for name, entry in json.loads(text).items()}
         except (ValueError, TypeError, AttributeError):
