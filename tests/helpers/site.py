@@ -7,11 +7,15 @@ the Origin, and the token that stood in the form.
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -106,22 +110,54 @@ class Browser:
 
 
 @dataclass(frozen=True)
+class Peopled:
+    """A data folder where `ada` is administrator and signed in: hashing passwords is slow."""
+
+    data: Path
+    cookie: str
+    csrf: str
+
+
+_peopled: list[Peopled] = []  # made when first asked for, once per worker
+
+
+async def _template() -> Peopled:
+    if not _peopled:
+        folder = tempfile.mkdtemp(prefix="peopled-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        settings = roomy(Settings(data_dir=f"{folder}/data"))
+        async with open_services(settings) as services:
+            accounts = services.accounts
+            await accounts.create_user(ADMIN, "ada", is_admin=True, password=PASSWORD)
+            made = await accounts.sign_in("ada", PASSWORD, address="127.0.0.1", agent="a test")
+        _peopled.append(Peopled(settings.data, made.token, made.session.csrf))
+    return _peopled[0]
+
+
+@dataclass(frozen=True)
 class Site:
     services: Services
     app: web.Application
     session: aiohttp.ClientSession
     port: int
+    peopled: Peopled | None
 
     def browser(self, host: str = "") -> Browser:
         return Browser(self.session, self.port, host or f"localhost:{self.port}")
 
     async def person(self, login: str, *, is_admin: bool = False) -> None:
+        """Somebody more; `ada` is there already, unless the site is empty."""
+        if login == "ada" and self.peopled:
+            return
         await self.services.accounts.create_user(ADMIN, login, is_admin=is_admin, password=PASSWORD)
 
     async def admin(self) -> Browser:
         """A browser where the administrator `ada` is signed in."""
-        await self.person("ada", is_admin=True)
-        return await self.browser().sign_in("ada")
+        assert self.peopled, "nobody is there: sign in by hand"
+        browser = self.browser()
+        browser.cookies["fossilrepo"] = self.peopled.cookie
+        browser.csrf = self.peopled.csrf
+        return browser
 
 
 def roomy(settings: Settings, **changes: Any) -> Settings:
@@ -133,9 +169,18 @@ def roomy(settings: Settings, **changes: Any) -> Settings:
 
 @asynccontextmanager
 async def served(
-    settings: Settings, beside: Sequence[tuple[str, str, Any]] = ()
+    settings: Settings,
+    *,
+    empty: bool = False,
+    beside: Sequence[tuple[str, str, Any]] = (),
 ) -> AsyncIterator[Site]:
-    """`beside` are routes (method, path, handler) that go past the site's own table."""
+    """The site with the administrator `ada`, or `empty` as on the first day.
+
+    `beside` are routes (method, path, handler) that go past the site's own table.
+    """
+    peopled = None if empty else await _template()
+    if peopled:
+        shutil.copytree(peopled.data, settings.data)
     async with open_services(settings) as services:
 
         def lookup(name: str) -> HostState:
@@ -159,6 +204,6 @@ async def served(
             services.links.bind(port)
             jar = aiohttp.DummyCookieJar()
             async with aiohttp.ClientSession(cookie_jar=jar, auto_decompress=True) as session:
-                yield Site(services, app, session, port)
+                yield Site(services, app, session, port, peopled)
         finally:
             await runner.cleanup()

@@ -19,6 +19,12 @@ async def site(settings: Settings) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
+async def first_day(settings: Settings) -> AsyncIterator[Site]:
+    async with served(roomy(settings), empty=True) as site:
+        yield site
+
+
+@pytest.fixture
 async def https_site(settings: Settings) -> AsyncIterator[Site]:
     server = Server(listen="127.0.0.1:0", domain="example.org", public_url="https://example.org")
     async with served(roomy(settings, server=server)) as site:
@@ -28,27 +34,27 @@ async def https_site(settings: Settings) -> AsyncIterator[Site]:
 NEW = {"login": "ada", "name": "Ada", "password": PASSWORD, "again": PASSWORD}
 
 
-async def test_the_set_up_link_makes_the_first_administrator_once(site: Site) -> None:
-    browser = site.browser()
+async def test_the_set_up_link_makes_the_first_administrator_once(first_day: Site) -> None:
+    browser = first_day.browser()
     assert (await browser.get("/")).location == "/login"
     assert "Look at the terminal" in (await browser.get("/login")).text
-    link = f"/setup/{await site.services.accounts.setup_token()}"
+    link = f"/setup/{await first_day.services.accounts.setup_token()}"
     assert "password" in (await browser.get(link)).text
     done = await browser.post(link, NEW)
     assert (done.status, done.location) == (303, "/repos")
     page = await browser.get("/repos")
     assert "Welcome" in page.text
     assert "Welcome" not in (await browser.get("/repos")).text
-    assert (await site.services.accounts.user("ada")).is_admin
-    again = await site.browser().post(link, {**NEW, "login": "eve"})
+    assert (await first_day.services.accounts.user("ada")).is_admin
+    again = await first_day.browser().post(link, {**NEW, "login": "eve"})
     assert again.status == 404
-    assert (await site.browser().get(link)).status == 404
-    assert "Look at the terminal" not in (await site.browser().get("/login")).text
+    assert (await first_day.browser().get(link)).status == 404
+    assert "Look at the terminal" not in (await first_day.browser().get("/login")).text
 
 
-async def test_a_wrong_set_up_link_tells_what_to_do(site: Site) -> None:
-    await site.services.accounts.setup_token()
-    answer = await site.browser().get("/setup/not-the-token")
+async def test_a_wrong_set_up_link_tells_what_to_do(first_day: Site) -> None:
+    await first_day.services.accounts.setup_token()
+    answer = await first_day.browser().get("/setup/not-the-token")
     assert answer.status == 404
     assert "prints a new one" in answer.text
 
@@ -61,16 +67,16 @@ WRONG_SET_UPS = (
 )
 
 
-async def test_a_wrong_set_up_form_says_what_is_wrong(site: Site) -> None:
-    link = f"/setup/{await site.services.accounts.setup_token()}"
+async def test_a_wrong_set_up_form_says_what_is_wrong(first_day: Site) -> None:
+    link = f"/setup/{await first_day.services.accounts.setup_token()}"
     for change, words in WRONG_SET_UPS:
-        answer = await site.browser().post(link, {**NEW, **change})
+        answer = await first_day.browser().post(link, {**NEW, **change})
         assert answer.status == 422, words
         assert words in answer.text
         assert 'aria-invalid="true"' in answer.text, words
         assert 'value="Ada"' in answer.text, words
         assert PASSWORD not in answer.text, words
-    assert await site.services.accounts.needs_setup()
+    assert await first_day.services.accounts.needs_setup()
 
 
 async def test_sign_in_and_out(site: Site) -> None:
