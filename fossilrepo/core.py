@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ async def open_core(
     keys = await asyncio.to_thread(Keys, settings.key_file)
     async with AsyncExitStack() as stack:
         stack.callback(shelf.hand_over)
+        stack.callback(os.close, await asyncio.to_thread(shelf.use_scratch))
         database = Database(settings)
         stack.push_async_callback(database.close)
         await migrate(database)

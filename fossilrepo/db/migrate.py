@@ -7,6 +7,7 @@ not need.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
@@ -53,6 +54,7 @@ def _upgrade(connection: Connection) -> None:
     from alembic.operations import Operations
     from alembic.script import ScriptDirectory
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if connection.dialect.name == "postgresql":  # two processes starting at once
         connection.execute(text("SELECT pg_advisory_xact_lock(7240119)"))
     scripts = ScriptDirectory(str(MIGRATIONS))

@@ -8,6 +8,7 @@ change of a link is one atomic rename. Decides nothing about states.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from contextlib import suppress
@@ -33,6 +34,7 @@ class Shelf:
         self.maintenance = settings.run_dir / "maintenance"
         self._settings = settings
         self._identity = identity
+        self._using = -1
 
     def prepare(self) -> None:
         """Make the folders that are missing; ours alone, except what Fossil must reach."""
@@ -155,11 +157,23 @@ class Shelf:
         for name in (path, *(path.with_name(path.name + side) for side in SIDE_FILES)):
             name.unlink(missing_ok=True)
 
+    def use_scratch(self) -> int:
+        """Say that a process works in the scratch folder; the descriptor is closed at its end."""
+        path = self._settings.run_dir / "scratch.lock"
+        self._using = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._using, fcntl.LOCK_SH)
+        return self._using
+
     def empty_scratch(self) -> None:
-        """At start: what a crash left on its way in or out."""
+        """At start: what a crash left on its way in or out, unless another process works there."""
+        try:
+            fcntl.flock(self._using, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
         for path in self.scratch.iterdir():
             with suppress(FileNotFoundError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        fcntl.flock(self._using, fcntl.LOCK_SH)
 
     def size(self, repository_id: str) -> int:
         """Bytes of the repository with its write-ahead log."""

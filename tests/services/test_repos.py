@@ -13,6 +13,7 @@ from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unavailable
 from fossilrepo.models import Actor, JobState, Visibility
 from fossilrepo.services import Services
+from fossilrepo.services.shelf import Shelf
 
 ADMIN = Actor("ada", is_admin=True)
 HERE = Actor.command_line()
@@ -304,3 +305,21 @@ async def test_jobs_that_a_crash_cut_off_are_recognised(services: Services) -> N
     await services.jobs._store.update(job.id, owner="1 1 another-boot")
     await services.jobs.recognise_interrupted()
     assert (await services.jobs.get(job.id)).state is JobState.INTERRUPTED
+
+
+async def test_a_starting_host_leaves_the_files_of_a_working_command_alone(
+    settings: Settings,
+) -> None:
+    first, second = Shelf(settings, None), Shelf(settings, None)
+    first.prepare()
+    working, starting = first.use_scratch(), second.use_scratch()
+    try:
+        left = settings.scratch / "half-done.fossil"
+        left.touch()
+        second.empty_scratch()
+        assert left.exists()
+        os.close(working)
+        second.empty_scratch()
+        assert not left.exists()
+    finally:
+        os.close(starting)
