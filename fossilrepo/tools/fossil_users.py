@@ -179,8 +179,7 @@ class _Projection:
         """A native user of that name who can sign in is somebody else until adopted."""
         if login in self.ours or login in self.plan.adopted or login not in self.rows:
             return False
-        password, capabilities, _ = self.rows[login]
-        return bool(capabilities) or bool(password)
+        return bool(self.rows[login][0])  # rights alone, as in an exported file, are no way in
 
     def _natives(self) -> list[Native]:
         known = _remembered(config(self.db, _NATIVES))

@@ -34,6 +34,7 @@ DANGEROUS = (
     "peer-*", "login-group-*", "remote_user_ok", "self-register", "self-pw-reset",
     "default-perms", "last-sync-*", "sync-*", "syncwith:*", "syncfrom:*", "gitpush:*",
     "http-auth:*", "cert:*", "cert-*", "allow-symlinks", "repolist-skin",
+    "walias:*",  # a writer's raw page under an address that the gateway takes for Fossil's own
 )  # fmt: skip
 # Where the file was used before. Fossil writes these again at every visit to a new address, so
 # they go when a file enters, and not after every change.

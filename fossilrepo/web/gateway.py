@@ -265,10 +265,13 @@ class Gateway:
         response.headers.setdefault("Server", "fossilrepo")
         await response.prepare(asked.request)
         pace, sent, small, why = Pace(self._limits), 0, b"", ""
+        doubtful = asked.signs_in and asked.is_sync and (got.length or 0) <= _SMALL_ANSWER
         try:
             async for piece in fossil.pieces():
-                if asked.is_sync and sent < _SMALL_ANSWER:
+                if doubtful and sent < _SMALL_ANSWER:
                     small += piece[:_SMALL_ANSWER]
+                    # Before it is passed on: who reads that much and hangs up is counted too.
+                    doubtful = not self._count_refusal(asked, small, got)
                 await pace.wait(response.write(piece))
                 pace.moved(len(piece))
                 sent += len(piece)
@@ -279,10 +282,15 @@ class Gateway:
             why = why or f"{sent} of {got.length} bytes"
         if why:
             self._cut(asked, response, why)
-        if asked.signs_in and asked.is_sync and sent <= _SMALL_ANSWER:
-            if xfer.refused_login(xfer.opening(small, got.headers.get("Content-Type", ""))):
-                self._failures.failed(share_key(asked.client))
         return response
+
+    def _count_refusal(self, asked: _Asked, answer: bytes, got: ResponseHead) -> bool:
+        """Whether the answer to a sync message says that its login was wrong."""
+        cards = xfer.opening(answer, got.headers.get("Content-Type", ""))
+        refused = xfer.refused_login(cards)
+        if refused:
+            self._failures.failed(share_key(asked.client))
+        return refused
 
     def _cut(self, asked: _Asked, response: web.StreamResponse, why: str) -> None:
         """Ends an answer that has begun, so that it is not taken for a whole one."""

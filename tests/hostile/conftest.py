@@ -1,16 +1,48 @@
-"""Fixtures of the tests with hostile files."""
+"""A host under attack, shared by the tests of one file; each test has repositories of its own."""
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.helpers import jailed
+from tests.helpers import hostile, jailed
+from tests.helpers.host import Host
+from tests.helpers.hostile import Marks, Target
 
 
 @pytest.fixture
 def place() -> Iterator[jailed.Place]:
-    """A data folder with an empty jail."""
+    """A data folder with an empty jail and no host around it."""
     with jailed.place() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A running host; whatever was done to it, it ends in order and without a traceback."""
+    host = Host(tmp_path_factory.mktemp("host") / "data").start()
+    host.admin("ada")
+    yield Target(host)
+    assert host.stop() == 0, host.log()[-3000:]
+    assert "Traceback" not in host.log(), host.log()[-5000:]
+
+
+@pytest.fixture
+def marks(target: Target) -> Iterator[Marks]:
+    """Nothing that the test planted may have run by its end."""
+    made = Marks.new(target.host.data.parent, target.host.data, target.repos, target.repos / "tmp")
+    yield made
+    assert made.found() == []
+
+
+@pytest.fixture
+def crafted(tmp_path: Path, fossil_template: Path) -> Path:
+    """A stranger's repository file, to be changed by the test."""
+    path = tmp_path / "crafted.fossil"
+    path.write_bytes(fossil_template.read_bytes())
+    path.chmod(path.stat().st_mode | stat.S_IROTH)
+    hostile.change(path, hostile.setting("project-name", "Crafted"))
+    return path
