@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Seque
 from pathlib import Path
 
 from watchfiles import Change, awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 from watchfiles.main import FileChange
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,12 @@ class Watcher:
                 # A folder went between the look and the watch, or the kernel's limits are reached.
                 self._say(f"the folders cannot be watched: {error}")
                 await self._safely(self._rescan())
+                await asyncio.sleep(self._look_every)
+            except ExceptionGroup as group:
+                if group.split(WatchfilesRustInternalError)[1] is not None:
+                    raise
+                # A file name that is no text ends the watch; the next one begins with a look.
+                log.warning("the watch begins anew: %s", group.exceptions[0])
                 await asyncio.sleep(self._look_every)
 
     async def _watch(self, places: dict[Path, Place]) -> None:

@@ -43,10 +43,14 @@ LIVING = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What lies in the folder of names: our links (name to identity) and everything else."""
+    """What lies in the folder of names: our links (name to identity) and everything else.
+
+    `unreadable` are names that are no text, as they can be shown.
+    """
 
     links: dict[str, str]
     files: tuple[Path, ...]
+    unreadable: tuple[str, ...]
 
 
 class Folder:
@@ -76,6 +80,8 @@ class Folder:
             seen = await asyncio.to_thread(self._look)
             rows = await self._store.all()
             self._noted.clear()
+            for shown in seen.unreadable:
+                await self._note(shown.removesuffix(SUFFIX), "the name is not allowed: no text")
             await self._follow_names(seen, rows, at_start=at_start)
             if at_start:
                 await self._recover_files(rows)
@@ -87,8 +93,13 @@ class Folder:
     def _look(self) -> Seen:
         links: dict[str, str] = {}
         files: list[Path] = []
+        unreadable: list[str] = []
         for entry in os.scandir(self._shelf.repos):
             if entry.name.startswith(".") or not entry.name.endswith(SUFFIX):
+                continue
+            shown = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+            if shown != entry.name:
+                unreadable.append(shown)
                 continue
             path = Path(entry.path)
             identity = self._shelf.identity_of_link(path)
@@ -96,7 +107,7 @@ class Folder:
                 files.append(path)
             else:
                 links[entry.name.removesuffix(SUFFIX)] = identity
-        return Seen(links, tuple(sorted(files)))
+        return Seen(links, tuple(sorted(files)), tuple(unreadable))
 
     async def _follow_names(self, seen: Seen, rows: list[Repository], *, at_start: bool) -> None:
         by_id = {row.id: row for row in rows}

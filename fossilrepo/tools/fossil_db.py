@@ -114,7 +114,9 @@ def writing(path: Path, tables: Iterable[str]) -> Iterator[sqlite3.Connection]:
 
 
 def read_facts(path: Path) -> Facts:
+    """What the repository says of itself; InvalidInput when it carries a trigger."""
     with reading(path) as db:
+        _refuse_triggers(db, path)
         head = db.execute(
             """SELECT b.uuid FROM tagxref t JOIN tag USING (tagid)
                  JOIN event e ON e.objid = t.rid JOIN blob b ON b.rid = t.rid

@@ -27,7 +27,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     host.admin("ada")
     yield Target(host)
     assert host.stop() == 0, host.log()[-3000:]
-    assert "Traceback" not in host.log(), host.log()[-5000:]
+    # aiohttp itself logs one for a message that is not HTTP, whatever the sender does.
+    failures = [text for text in host.log().split("Traceback")[1:] if "BadHttpMessage" not in text]
+    assert failures == [], failures[0][:3000]
 
 
 @pytest.fixture
