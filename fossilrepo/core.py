@@ -90,7 +90,7 @@ async def open_core(
         links = Links(settings)
         links.bind_from(settings.run_dir / "site-port")
         fossil = Fossil(settings.scratch, identity)
-        gate = Gate(identity, settings.scratch)
+        gate = Gate(identity, settings.scratch, largest=settings.limits.repository)
         projection = Projection(store, people, keys, shelf)
         locks = FileLocks(settings.run_dir / "locks")
         repos = Repositories(store, shelf, fossil, projection, locks, audit, links)

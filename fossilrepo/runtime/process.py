@@ -161,7 +161,9 @@ async def pipe(
 
 def _blame(source: Launched, sink: Launched, said: _Capture, answered: _Capture) -> Finished:
     first, second = source.returncode or 0, sink.returncode or 0
-    cut_off = first == -signal.SIGPIPE or sink.ended < source.ended
+    # A shell tells of a signal by 128 and its number.
+    by_pipe = first in (-signal.SIGPIPE, 128 + signal.SIGPIPE)
+    cut_off = by_pipe or sink.ended < source.ended
     at_source = first != 0 and not (second != 0 and cut_off)
     words = [said.stderr, answered.stderr] if at_source else [answered.stderr, said.stderr]
     return Finished(

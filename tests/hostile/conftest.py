@@ -1,4 +1,4 @@
-"""A host under attack, shared by the tests of one file; each test has repositories of its own."""
+"""A host under attack, shared by all of these tests; each has repositories of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def place() -> Iterator[jailed.Place]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A running host; whatever was done to it, it ends in order and without a traceback."""
     host = Host(tmp_path_factory.mktemp("host") / "data").start()

@@ -13,7 +13,7 @@ SCRIPT = "<html><script>document.title = document.cookie</script></html>"
 SECRET = "secret-plans"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def evil(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a repository with hostile pages in it, pushed by a writer."""
     target.create("evil")
@@ -29,7 +29,7 @@ def evil(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     yield "evil"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def private(target: Target) -> str:
     body = {"name": SECRET, "visibility": "private"}
     assert target.api("POST", "/repositories", body).status == 201

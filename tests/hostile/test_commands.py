@@ -18,7 +18,7 @@ from tests.helpers import hostile, jailed
 from tests.helpers.host import Checkout
 from tests.helpers.hostile import TAKEN_OUT, Marks, Target, hashed, setting
 
-ROUNDS = 12
+ROUNDS = 5
 
 
 def armed(path: Path, marks: Marks) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fossilrepo.runtime.lines import Lines
@@ -36,6 +36,7 @@ def test_lines(pieces: list[bytes], expected: list[str]) -> None:
     assert split(*pieces) == expected
 
 
+@settings(database=None)
 @given(st.lists(st.binary(max_size=50)))
 def test_how_the_bytes_were_cut_does_not_matter(pieces: list[bytes]) -> None:
     assert split(*pieces) == split(b"".join(pieces))
