@@ -17,7 +17,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,6 @@ class Target:
     """The host under attack; `ada` is its administrator."""
 
     host: Host
-    known: set[str] = field(default_factory=set)
 
     @cached_property
     def port(self) -> int:
@@ -166,13 +165,13 @@ class Target:
     def until_gone(self, name: str, *settings: str) -> None:
         until_sync(
             lambda: not self.settings(name) & set(settings),
-            timeout=8,
+            timeout=30,
             what=f"the repair of {name}",
         )
 
 
 def change(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path, timeout=10)) as db, db:
+    with closing(sqlite3.connect(path, timeout=30)) as db, db:
         for statement in statements:
             db.execute(statement)
 

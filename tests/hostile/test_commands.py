@@ -132,7 +132,10 @@ def test_commands_written_behind_our_back_do_not_run_and_are_taken_out(
     target: Target, marks: Marks, crafted: Path
 ) -> None:
     """The first line is the jail: the rows are in force here, again and again, while visited."""
-    statements = [setting(name, value) for name, value in hostile.traps(marks).items()]
+    rows = hostile.traps(marks)
+    # Once only: Fossil keeps its own lock for seconds when there is no shell for a hook.
+    hook = setting("hooks", rows.pop("hooks"))
+    statements = [setting(name, value) for name, value in rows.items()]
     target.create("behind")
     in_force = 0
     for _ in range(ROUNDS):
@@ -141,6 +144,8 @@ def test_commands_written_behind_our_back_do_not_run_and_are_taken_out(
         in_force += "trap=42" in page
         assert "root:x:0" not in page
     assert in_force, "no visit was quicker than the repair"
+    target.write("behind", *statements, hook)
+    target.page("behind", "/behind/timeline")
     target.until_gone("behind", *TAKEN_OUT)
     assert target.page("behind", "/behind/timeline").status == 200
     assert target.audited("repository.disarmed", "behind")

@@ -141,13 +141,13 @@ def bad(template: bytes) -> dict[str, bytes]:
 def test_uploads_that_are_no_repository_fail_and_leave_nothing(
     target: Target, crafted: Path
 ) -> None:
-    stored = sorted(os.listdir(target.repos / ".store"))
+    stored = sorted((target.repos / ".store").glob("*.fossil"))
     for kind, content in bad(crafted.read_bytes()).items():
         job = target.upload(f"bad-{kind}", content)
         assert job["state"] == "failed" and job["error"], kind
         assert "Traceback" not in job["error"] and str(target.host.data) not in job["error"]
         assert target.page(f"bad-{kind}", "/").status == 404
-    assert sorted(os.listdir(target.repos / ".store")) == stored
+    assert sorted((target.repos / ".store").glob("*.fossil")) == stored
     assert os.listdir(target.host.data / "tmp") == []
 
 
