@@ -63,7 +63,7 @@ class Watcher:
             places = _places(self._folders)
             try:
                 await self._watch(places)
-            except OSError as error:
+            except (OSError, WatchfilesRustInternalError) as error:
                 # A folder went between the look and the watch, or the kernel's limits are reached.
                 self._say(f"the folders cannot be watched: {error}")
                 await self._safely(self._rescan())
@@ -79,8 +79,9 @@ class Watcher:
         """Handle what comes until a folder is not the one any more that is watched."""
         present = [folder for folder, place in places.items() if place is not None]
         missing = [str(folder) for folder in self._folders if folder not in present]
-        self._say(f"not there to be watched: {', '.join(missing)}" if missing else "")
+        trouble = f"not there to be watched: {', '.join(missing)}" if missing else ""
         if not present:
+            self._say(trouble)
             await asyncio.sleep(self._look_every)
             return
         async with contextlib.aclosing(self._batches(present)) as batches:
@@ -89,6 +90,9 @@ class Watcher:
             try:
                 # One turn of the loop, and the watch stands; its events wait in the kernel.
                 await asyncio.sleep(0)
+                if first.done():
+                    first.result()  # raises why it does not stand
+                self._say(trouble)
                 await self._look()
                 async for changes in with_first:
                     await self._handle(changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import sqlite3
 import time
@@ -32,6 +33,10 @@ class Watched:
     @property
     def paths(self) -> set[Path]:
         return set().union(*self.told)
+
+    @property
+    def trouble(self) -> str:
+        return self.watcher.trouble if self.watcher else ""
 
     async def on_change(self, paths: set[Path]) -> None:
         self.told.append(paths)
@@ -187,10 +192,28 @@ async def test_a_folder_replaced_at_once_is_watched_again(watched: Watched) -> N
         await until(lambda: not list(watched.store.iterdir()))
 
 
+async def test_a_kernel_that_has_no_more_watches_is_asked_again(watched: Watched) -> None:
+    free = os.dup(0)
+    os.close(free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        await watched.start()
+        assert watched.watcher is not None
+        assert "cannot be watched" in watched.watcher.trouble
+        looked = watched.rescans
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    # The trouble is over before the watch stands; the look after that is the sign.
+    await until(lambda: watched.trouble == "" and watched.rescans > looked)
+    (watched.store / "file").touch()
+    await until(lambda: watched.store / "file" in watched.paths)
+
+
 async def test_folders_may_come_later(watched: Watched) -> None:
     shutil.rmtree(watched.names)
     starting = asyncio.create_task(watched.start())
-    await until(lambda: watched.watcher is not None and watched.watcher.trouble)
+    await until(lambda: watched.trouble)
     watched.store.mkdir(parents=True)
     await starting
     (watched.store / "file").touch()
