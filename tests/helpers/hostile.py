@@ -116,7 +116,7 @@ class Target:
             found: dict[str, Any] = json.loads(self.api("GET", f"/jobs/{job['id']}").text)
             return found if found["finished_at"] else None
 
-        return until_sync(ended, timeout=40, what=f"the end of the import of {name}") or {}
+        return until_sync(ended, timeout=90, what=f"the end of the import of {name}") or {}
 
     def show(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.api("GET", f"/repositories/{name}").text)
