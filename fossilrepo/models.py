@@ -187,7 +187,7 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             f"{name[:80]!r} cannot be a repository name",
-            hint="use 1 to 63 of a-z, 0-9 and hyphens, not starting or ending with a hyphen",
+            hint="use 1 to 63 of a-z, 0-9 and single hyphens, not starting or ending with a hyphen",
             field="name",
         )
     if name in RESERVED_NAMES:

@@ -63,7 +63,7 @@ def create(
             ACTOR, name, title=title, description=description, org=org, visibility=chosen
         )
     )
-    output.result(made, as_json, f"created {name}: fossil clone {made['clone_url']}")
+    output.result(made, as_json, f"created {name}: {made['clone_command']}")
 
 
 # Looking
@@ -181,8 +181,7 @@ def _show_one(shown: Described, checkins: list[Row]) -> None:
             "check-ins": shown["checkins"],
             "last change": output.ago(shown["last_change"]),
             "page": shown["url"],
-            "clone": f"fossil clone {shown['clone_url']}",
-            "or": f"fossil clone {shown['path_clone_url']}",
+            "clone": shown["clone_command"],
             "own users": ", ".join(natives),
             "taken out": ", ".join(shown["removed"]),
             "kept aside": ", ".join(shown["kept_aside"]),

@@ -231,7 +231,8 @@ class Accounts:
         before = await self.user(login)
         if disabled and before.is_admin and await self._last_admin(login):
             raise Conflict(
-                f"{login} is the last administrator", hint="make somebody else administrator first"
+                f"{login} is the last administrator",
+                hint="make another one first: `fossilrepo user create LOGIN --admin`",
             )
         changes: dict[str, Any] = {"disabled": disabled}
         if disabled:

@@ -92,6 +92,7 @@ class Catalog:
             "url": self._links.repo_url(name) if name else None,
             "clone_url": self._links.clone_url(name) if name else None,
             "path_clone_url": self._links.path_clone_url(name) if name else None,
+            "clone_command": f"fossil clone {self._links.sure_clone_url(name)}" if name else None,
             "backup": {"state": "none", "lag_s": None},
             "mirrors": [],
             "removed": list(repository.removed),

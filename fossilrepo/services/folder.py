@@ -257,6 +257,10 @@ class Folder:
             await self._went_bad(row, "its file is gone from the store, or empty")
             return
         facts = await asyncio.to_thread(fossil_db.read_facts, path)
+        if facts.project_code != row.project_code:
+            # `cp` onto the name writes through the link, into the live file.
+            await self._went_bad(row, "its file was overwritten with another project's")
+            return
         mended = RepositoryState.ACTIVE if row.state is RepositoryState.BROKEN else row.state
         current = await self._store.update(
             row.id,

@@ -80,3 +80,8 @@ class Links:
     def path_clone_url(self, name: str, login: str | None = None) -> str:
         """For machines where NAME.localhost does not resolve."""
         return f"{self._address(self.domain, login)}/{name}"
+
+    def sure_clone_url(self, name: str) -> str:
+        """The form that works everywhere: `fossil` often cannot find NAME.localhost."""
+        at_home = self.domain == "localhost"
+        return self.path_clone_url(name) if at_home else self.clone_url(name)

@@ -161,6 +161,7 @@ class Repositories(Catalog):
     def _make_ours(self, path: Path, draft: Repository) -> fossil_db.Facts:
         self._write_identity(path, draft)
         fossil_write.apply_settings(path)
+        fossil_write.give_a_front_page(path)
         return fossil_db.read_facts(path)
 
     def _write_identity(self, path: Path, repository: Repository) -> None:

@@ -46,8 +46,8 @@ async def resolve(host: str, port: int, networks: Sequence[str]) -> str:
     for address in addresses:
         if not is_allowed(address, networks):
             raise InvalidInput(
-                f"{host} is {address}, an address inside a private network",
-                hint="an administrator can allow the network in sync.allowed_networks",
+                f"{host} leads into a private network ({address}), where this site fetches "
+                "nothing; allow it in sync.allowed_networks, or import on the server's command line",
                 field="url",
             )
     return addresses[0]

@@ -80,6 +80,13 @@ def apply_settings(path: Path, settings: Mapping[str, str] = SETTINGS) -> bool:
         return bool(put_config(db, settings))
 
 
+def give_a_front_page(path: Path) -> None:
+    """Let a repository that names no front page open on its timeline, not on an empty page."""
+    with writing(path, ("config",)) as db:
+        if config(db, "index-page") is None:
+            put_config(db, {"index-page": "/timeline"})
+
+
 def dangerous(path: Path) -> dict[str, str]:
     """The settings that `disarm` would take out, with their values."""
     with reading(path) as db:

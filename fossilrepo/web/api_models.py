@@ -97,6 +97,7 @@ class RepositoryAnswer(Answer):
     url: str | None
     clone_url: str | None
     path_clone_url: str | None
+    clone_command: str | None
     backup: dict[str, Any]
     mirrors: list[dict[str, Any]]
     removed: list[str]

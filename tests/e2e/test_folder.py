@@ -171,6 +171,16 @@ def _conflict(host: Host) -> bool:
     return any(r["state"] == "broken" for r in entries)
 
 
+def test_another_project_written_through_a_link_is_told_and_not_served(
+    host: Host, fossil_template: Path
+) -> None:
+    host.call("repo", "create", "through")
+    shutil.copy(fossil_template, host.data / "repos" / "through.fossil")  # into the live file
+    until_sync(lambda: state(host, "through") == "broken", what="noticing")
+    assert "another project" in str(listed(host, "through"))
+    assert host.get("/through/timeline", host="through")[0] == 404
+
+
 def test_a_file_that_goes_bad_is_not_served_and_disturbs_nobody(host: Host) -> None:
     host.call("repo", "create", "rotten")
     host.call("repo", "create", "healthy")

@@ -135,7 +135,7 @@ async def test_a_token_is_given_to_git_and_kept_nowhere(
 
 
 async def test_git_does_not_reach_private_addresses(place: Place, site: webserver.Server) -> None:
-    with pytest.raises(InvalidInput, match=r"127\.0\.0\.1.*private network"):
+    with pytest.raises(InvalidInput, match=r"private network \(127\.0\.0\.1\)"):
         await fetch(place, f"{site.url}/demo.git", networks=[])
     assert site.asked == []
 
@@ -145,7 +145,7 @@ async def test_git_does_not_follow_a_redirect_to_a_private_address(
 ) -> None:
     with webserver.serving(repository.parent, "127.0.0.2") as inside:
         site.redirect = inside.url
-        with pytest.raises(InvalidInput, match=r"127\.0\.0\.2.*private network"):
+        with pytest.raises(InvalidInput, match=r"private network \(127\.0\.0\.2\)"):
             await fetch(place, f"{site.url}/demo.git")
         assert site.asked and inside.asked == []
 
