@@ -47,7 +47,8 @@ async def resolve(host: str, port: int, networks: Sequence[str]) -> str:
         if not is_allowed(address, networks):
             raise InvalidInput(
                 f"{host} leads into a private network ({address}), where this site fetches "
-                "nothing; allow it in sync.allowed_networks, or import on the server's command line",
+                "nothing; allow it in sync.allowed_networks, or import on the server's own "
+                "command line",
                 field="url",
             )
     return addresses[0]
