@@ -35,13 +35,12 @@ from fossilrepo.web.app import make_app
 from fossilrepo.web.connections import HeadDeadline
 from fossilrepo.web.gateway import Gateway
 from fossilrepo.web.gateway_stream import Upstream
-from fossilrepo.web.hosts import PublicUrl
+from fossilrepo.web.hosts import NOT_FOUND_TARGET, PublicUrl
 
 log = logging.getLogger(__name__)
 
 RESCAN_EVERY = 300.0  # seconds
 DRAIN = 5.0  # seconds for requests in flight at stop
-NOT_FOUND = "/.fossilrepo/not-found"
 
 
 async def serve(
@@ -141,7 +140,7 @@ def fossil_child(settings: Settings, walls: Walls, port: FossilPort) -> ChildSpe
             walls,
             settings.repos,
             port.choose(),
-            NOT_FOUND,
+            NOT_FOUND_TARGET,
             max_file_size=settings.limits.repository + settings.limits.push,
         )
 
