@@ -279,10 +279,16 @@ async def test_the_apex_sends_browsers_to_the_host_and_takes_only_sync_messages(
 async def test_failed_sign_ins_are_slowed(site: parts.Site) -> None:
     host, form = site.host("other"), "Content-Type: application/x-www-form-urlencoded\r\n"
     wrong = b"u=admin&p=x&in=Login"  # Fossil takes a second for each
-    tries = [
-        site.ask("POST", "/other/login", host=host, body=wrong, headers=form) for _ in range(10)
-    ]
-    assert {answer.status for answer in await asyncio.gather(*tries)} == {401}
+    failed = 0
+    while failed < 10:
+        tries = [
+            site.ask("POST", "/other/login", host=host, body=wrong, headers=form)
+            for _ in range(min(5, 10 - failed))
+        ]
+        statuses = [answer.status for answer in await asyncio.gather(*tries)]
+        # Now and then Fossil answers 400: two sign-ins met at its database's lock.
+        assert set(statuses) <= {400, 401} and 401 in statuses
+        failed += statuses.count(401)
     body = f"u=admin&p={parts.PASSWORD}&in=Login".encode()
     slowed = await site.ask("POST", "/other/login", host=host, body=body, headers=form)
     assert slowed.status == 429
