@@ -14,61 +14,40 @@ import base64
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 from fossilrepo.errors import InvalidInput
 from fossilrepo.tools.addresses import resolve
-from fossilrepo.tools.streams import HEAD_SECONDS, LARGEST_HEAD, both_ways, origin_head, refuse
+from fossilrepo.tools.streams import (
+    HEAD_SECONDS,
+    JobSocket,
+    both_ways,
+    origin_head,
+    refuse,
+)
 
 CONNECT_SECONDS = 30.0
 
 
-class CheckedProxy:
+class CheckedProxy(JobSocket):
     """`async with CheckedProxy(networks) as proxy:` runs one; `proxy.url` carries its password."""
 
     def __init__(self, networks: Sequence[str]) -> None:
+        super().__init__()
         self._networks = networks
         self._password = secrets.token_urlsafe(24)
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
-        self.refusal = ""
-        self.url = ""
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=LARGEST_HEAD)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://job:{self._password}@127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._open.add(task)
-            task.add_done_callback(self._open.discard)
-        try:
-            await self._serve(reader, writer)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # one of the two ends is gone, which the other sees by the closed connection
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+    def _address(self, port: int) -> str:
+        return f"http://job:{self._password}@127.0.0.1:{port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # One of the two ends may be gone, which the other sees by the closed connection.
+        with suppress(
+            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+        ):
+            await self._answer(reader, writer)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_SECONDS):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")

@@ -13,72 +13,50 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Sequence
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
 from urllib.parse import SplitResult, quote, urlsplit
 
 from fossilrepo.errors import InvalidInput
 from fossilrepo.tools.addresses import resolve
-from fossilrepo.tools.streams import HEAD_SECONDS, LARGEST_HEAD, both_ways, origin_head, refuse
+from fossilrepo.tools.streams import (
+    HEAD_SECONDS,
+    LARGEST_HEAD,
+    JobSocket,
+    both_ways,
+    origin_head,
+    refuse,
+)
 
 CONNECT_SECONDS = 30.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Relay:
+class Relay(JobSocket):
     """`async with Relay(url, networks) as relay:` and the client is given `relay.url`.
 
     `relay.refusal` says in words why a request was not let through, empty when all were.
     """
 
     def __init__(self, url: str, networks: Sequence[str]) -> None:
+        super().__init__()
         self._target: SplitResult = urlsplit(url)
         self._networks = networks
         self._word = secrets.token_urlsafe(24)
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
-        self.refusal = ""
-        self.url = ""
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=LARGEST_HEAD)
-        port = self._server.sockets[0].getsockname()[1]
+    def _address(self, port: int) -> str:
         user = self._target.netloc.rpartition("@")[0]
         at = f"{user}@" if user else ""
-        self.url = f"http://{at}127.0.0.1:{port}/{self._word}{quote(self._target.path, safe='/%')}"
-        return self
+        return f"http://{at}127.0.0.1:{port}/{self._word}{quote(self._target.path, safe='/%')}"
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._open.add(task)
-            task.add_done_callback(self._open.discard)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await self._serve(reader, writer)
+            await self._answer(reader, writer)
         except InvalidInput as error:
             self.refusal = error.message
             await refuse(writer, 403, "Forbidden")
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             self.refusal = self.refusal or f"{self._target.hostname} does not answer: {error}"
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_SECONDS):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
