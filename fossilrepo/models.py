@@ -22,9 +22,11 @@ RESERVED_NAMES = frozenset(
     health healthz readyz mail smtp imap ns ns1 ns2 ftp wpad autodiscover autoconfig mta-sts
     localhost dev tmp api-docs help assets favicon robots me preview""".split()
 )
+CONTROL_ID = "fossilrepo"  # the control database, where replicas are named by identity
 RESERVED_LOGINS = frozenset("nobody anonymous developer reader root admin site fossilrepo".split())
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LOGIN = re.compile(r"[a-z][a-z0-9._-]{0,31}")
+_PREVIEW = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?--[a-z2-7]{6}")
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -164,6 +166,107 @@ class AuditEntry:
     detail: dict[str, Any]
 
 
+class BackupState(StrEnum):
+    """How a repository's replica stands, measured."""
+
+    CURRENT = "current"
+    BEHIND = "behind"
+    FAILING = "failing"
+    UNKNOWN = "unknown"  # not asked yet, or nobody is there to ask
+    OFF = "off"  # nothing to replicate: the file is broken
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """What is known of one repository's replica; it outlives the repository.
+
+    `synced_at`: when the replica was last proven to hold everything. `behind_since`: the
+    oldest change that it may not hold. `proven_…`: the last restore that passed its checks.
+    `restores` counts in-place restores; `cleared_at`: its objects were removed.
+    """
+
+    repository_id: str
+    label: str = ""
+    project_code: str = ""
+    state: BackupState = BackupState.UNKNOWN
+    since: datetime | None = None
+    reason: str = ""
+    hint: str = ""
+    behind_since: datetime | None = None
+    synced_at: datetime | None = None
+    txid: int = 0
+    replicated_txid: int = 0
+    restores: int = 0
+    proven_at: datetime | None = None
+    proven_seconds: float | None = None
+    proven_checkins: int | None = None
+    verify_at: datetime | None = None
+    verify_error: str = ""
+    verify_wanted: bool = False
+    purged_at: datetime | None = None
+    cleared_at: datetime | None = None
+
+    def lag_s(self, at: datetime) -> float | None:
+        """Age in seconds of the oldest change not proven on the replica; None: not known."""
+        if self.behind_since is not None:
+            return max(0.0, round((at - self.behind_since).total_seconds(), 3))
+        return 0.0 if self.state is BackupState.CURRENT else None
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationRun:
+    """One trial restore: whether it passed, what was found, in how many seconds."""
+
+    id: int
+    repository_id: str
+    label: str
+    at: datetime
+    seconds: float
+    ok: bool
+    detail: str
+    size_bytes: int
+    checkins: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """An in-place restore; `file` is the copy of the state before, by which it can be undone."""
+
+    id: str
+    repository_id: str
+    at: datetime
+    moment: datetime | None  # None: the newest
+    by: str
+    checkins_before: int
+    checkins_after: int
+    file: str
+    undone_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A moment of a repository's past, served read-only on a host of its own for a while."""
+
+    id: str
+    repository_id: str
+    name: str
+    moment: datetime | None  # None: the newest
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BackupTarget:
+    """A place where replicas were or are kept, the newest being the one in use."""
+
+    id: int
+    url: str
+    since: datetime
+    proven_at: datetime | None = None
+    let_go_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks for a change, for the audit log and the permission checks."""
@@ -208,6 +311,15 @@ def check_name(name: str) -> str:
 def is_name(name: str) -> bool:
     """True when `check_name` would accept it."""
     return bool(_NAME.fullmatch(name)) and name not in RESERVED_NAMES and "--" not in name
+
+
+def preview_name(name: str) -> str:
+    """A host name for a preview of the repository, which no repository can have."""
+    return f"{name[:55].rstrip('-')}--{new_id()[:6]}"
+
+
+def is_preview_name(name: str) -> bool:
+    return bool(_PREVIEW.fullmatch(name)) and len(name) <= 63
 
 
 def check_login(login: str) -> str:

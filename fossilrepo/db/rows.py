@@ -12,13 +12,19 @@ from sqlalchemy import Row
 
 from fossilrepo.models import (
     AuditEntry,
+    BackupState,
+    BackupTarget,
     DropIn,
     Job,
     JobState,
+    Preview,
+    Replica,
     Repository,
     RepositoryState,
+    Restoration,
     Trust,
     User,
+    VerificationRun,
     Visibility,
 )
 
@@ -51,3 +57,25 @@ def job(row: Row[Any]) -> Job:
 
 def audit_entry(row: Row[Any]) -> AuditEntry:
     return AuditEntry(**row._mapping)
+
+
+def replica(row: Row[Any]) -> Replica:
+    values = dict(row._mapping)
+    values["state"] = BackupState(values["state"])
+    return Replica(**values)
+
+
+def verification(row: Row[Any]) -> VerificationRun:
+    return VerificationRun(**row._mapping)
+
+
+def restoration(row: Row[Any]) -> Restoration:
+    return Restoration(**row._mapping)
+
+
+def preview(row: Row[Any]) -> Preview:
+    return Preview(**row._mapping)
+
+
+def backup_target(row: Row[Any]) -> BackupTarget:
+    return BackupTarget(**row._mapping)

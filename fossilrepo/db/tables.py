@@ -165,3 +165,78 @@ audit = Table(
     Column("subject", Text, nullable=False, default="", index=True),
     Column("detail", JSON, nullable=False, default=dict),
 )
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("repository_id", String(12), primary_key=True),  # no foreign key: it outlives the row
+    Column("label", String(63), nullable=False, default=""),
+    Column("project_code", String(80), nullable=False, default=""),
+    Column("state", String(10), nullable=False, default="unknown"),
+    Column("since", Moment),
+    Column("reason", Text, nullable=False, default=""),
+    Column("hint", Text, nullable=False, default=""),
+    Column("behind_since", Moment),
+    Column("synced_at", Moment),
+    Column("txid", BigInteger, nullable=False, default=0),
+    Column("replicated_txid", BigInteger, nullable=False, default=0),
+    Column("restores", Integer, nullable=False, default=0),
+    Column("proven_at", Moment),
+    Column("proven_seconds", Float),
+    Column("proven_checkins", Integer),
+    Column("verify_at", Moment),
+    Column("verify_error", Text, nullable=False, default=""),
+    Column("verify_wanted", Boolean, nullable=False, default=False),
+    Column("purged_at", Moment),
+    Column("cleared_at", Moment),
+)
+
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("repository_id", String(12), nullable=False, index=True),
+    Column("label", String(63), nullable=False, default=""),
+    Column("at", Moment, nullable=False, index=True),
+    Column("seconds", Float, nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+    Column("size_bytes", BigInteger, nullable=False, default=0),
+    Column("checkins", Integer, nullable=False, default=0),
+)
+
+restorations = Table(
+    "restorations",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("repository_id", String(12), nullable=False, index=True),
+    Column("at", Moment, nullable=False),
+    Column("moment", Moment),
+    Column("by", Text, nullable=False, default=""),
+    Column("checkins_before", Integer, nullable=False),
+    Column("checkins_after", Integer, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("undone_at", Moment),
+)
+
+previews = Table(
+    "previews",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("repository_id", String(12), nullable=False),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("moment", Moment),
+    Column("created_by", Text, nullable=False, default=""),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+
+backup_targets = Table(
+    "backup_targets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("proven_at", Moment),
+    Column("let_go_at", Moment),
+)
