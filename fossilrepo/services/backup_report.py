@@ -1,0 +1,67 @@
+"""How the replicas stand, as one document: for `backup status`, the API and the pages.
+
+Owns the keys, which the interface promises. It measures nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from fossilrepo.models import CONTROL_ID, BackupState, BackupTarget, Replica, iso, now
+from fossilrepo.services.replication import Replication
+
+
+def report(replication: Replication, targets: Iterable[BackupTarget]) -> dict[str, Any]:
+    """The whole document; lags are in seconds, times RFC 3339. Purged repositories are not in it.
+
+    `control_database` is None where it lies in PostgreSQL, which has backups of its own.
+    """
+    at = now()
+    rows = dict(replication.statuses())
+    control = rows.pop(CONTROL_ID, None)
+    living = sorted(
+        (row for row in rows.values() if row.purged_at is None),
+        key=lambda row: (row.label or row.repository_id, row.repository_id),
+    )
+    return {
+        **replication.summary(),
+        "repositories": [described(row, at) for row in living],
+        "targets": [described_target(target) for target in targets],
+        "control_database": described(control, at) if control else None,
+    }
+
+
+def described(row: Replica, at: datetime) -> dict[str, Any]:
+    """One replica. `lag_transactions`: how many it is behind by Litestream's own count."""
+    return {
+        "id": row.repository_id,
+        "name": row.label or row.repository_id,
+        "state": str(row.state),
+        "lag_s": row.lag_s(at),
+        "lag_transactions": max(0, row.txid - row.replicated_txid),
+        "since": iso(row.since),
+        "reason": row.reason or None,
+        "hint": row.hint or None,
+        "synced_at": iso(row.synced_at),
+        "proven_at": iso(row.proven_at),
+        "proven_seconds": row.proven_seconds,
+        "verify_error": row.verify_error or None,
+    }
+
+
+def described_target(target: BackupTarget) -> dict[str, Any]:
+    return {
+        "id": target.id,
+        "url": target.url,
+        "since": iso(target.since),
+        "proven_at": iso(target.proven_at),
+        "let_go_at": iso(target.let_go_at),
+    }
+
+
+def is_bad(document: dict[str, Any]) -> bool:
+    """Whether something of it needs a person: a replica that fails, or a failed trial restore."""
+    rows = [*document["repositories"], document["control_database"] or {}]
+    return any(r.get("state") == BackupState.FAILING or r.get("verify_error") for r in rows)
