@@ -55,6 +55,7 @@ from fossilrepo.values import (
 __all__ = [
     "S3Keys",
     "Settings",
+    "effective_retention",
     "format_duration",
     "format_size",
     "load",
@@ -67,7 +68,8 @@ __all__ = [
 
 ENV_PREFIX = "FOSSILREPO_"
 CONFIG_VARIABLE = "FOSSILREPO_CONFIG"
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SAME_DISK_RETENTION = 7 * 86400.0
 _LIST = "see config.example.toml for every key, or run `fossilrepo config show`"
 
 
@@ -222,16 +224,27 @@ class Settings(_Section):
         return self.data / "secret.key"
 
     @property
+    def litestream_state(self) -> Path:
+        """Litestream's own files, a folder for each target."""
+        return self.data / "litestream"
+
+    @property
+    def undo(self) -> Path:
+        """Repositories as they were before an in-place restore."""
+        return self.data / "undo"
+
+    @property
     def control_socket(self) -> Path:
         return self.run_dir / "control.sock"
 
 
 @dataclass(frozen=True)
 class S3Keys:
-    """What a bucket asks for; `secret_access_key` never in a representation."""
+    """What a bucket asks for, with a token when the keys are temporary; no secret in `repr`."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
 
 
 def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -250,6 +263,18 @@ def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         raise _explain(error) from None
 
 
+def effective_retention(settings: Settings) -> float:
+    """Seconds that the replica reaches back.
+
+    `backup.retention`; a week when that was not written and the replica lies in the data
+    folder, because a month of daily copies would fill the disk of the repositories.
+    """
+    backup = settings.backup
+    if backup.url == "file" and "retention" not in backup.model_fields_set:
+        return max(_SAME_DISK_RETENTION, backup.snapshot_interval)
+    return backup.retention
+
+
 def s3_keys(settings: Settings, env: Mapping[str, str] | None = None) -> S3Keys | None:
     """The keys for `backup.url` on S3, from `backup.credentials_file` or the environment.
 
@@ -261,9 +286,9 @@ def s3_keys(settings: Settings, env: Mapping[str, str] | None = None) -> S3Keys 
     found: Mapping[str, str] = {key.lower(): env.get(key, "") for key in _KEYS}
     if name:
         found = _read_keys(Path(name).expanduser())
-    key, secret = (found.get(part.lower(), "").strip() for part in _KEYS)
+    key, secret, token = (found.get(part.lower(), "").strip() for part in _KEYS)
     if key and secret:
-        return S3Keys(key, secret)
+        return S3Keys(key, secret, token)
     if key or secret or name:
         raise ConfigError(
             f"{name or 'the environment'} has not both {_KEYS[0]} and {_KEYS[1]}",

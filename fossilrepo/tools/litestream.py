@@ -1,0 +1,124 @@
+"""The `litestream` program: its configuration and how it is started.
+
+Owns the generated file and the command line. Its socket is in `litestream_control`,
+its words in `litestream_words`, what can be restored in `litestream_restore`; all of
+them are used through here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from fossilrepo.config import Settings, effective_retention
+from fossilrepo.runtime.process import Command
+from fossilrepo.tools.litestream_control import (
+    Control,
+    NotKnown,
+    NotRunning,
+    Synced,
+    SyncFailed,
+    put_tables,
+)
+from fossilrepo.tools.litestream_program import environment, program
+from fossilrepo.tools.litestream_restore import Ltx, Restored, ltx, restore
+from fossilrepo.tools.litestream_words import Lines, explain, lost_tables
+from fossilrepo.tools.target import Target, seconds
+
+__all__ = [
+    "Control",
+    "Lines",
+    "Ltx",
+    "NotKnown",
+    "NotRunning",
+    "Restored",
+    "SyncFailed",
+    "Synced",
+    "configuration",
+    "explain",
+    "lost_tables",
+    "ltx",
+    "program",
+    "put_tables",
+    "restore",
+    "server_command",
+    "write_configuration",
+]
+
+CONTROL_DATABASE = "fossilrepo.db"
+
+_OWN_CHANGES = "30s"  # the store: `/sync` is asked on every change, this is for what was missed
+_CONTROL_CHANGES = "1s"
+_CHECKPOINT_PAGES = 20000  # below it, checkpoints collide with Fossil's transactions
+_LEVELS = ("30s", "5m", "1h")
+
+
+def configuration(
+    settings: Settings, target: Target, *, port: int, socket: Path, state_dir: Path
+) -> str:
+    """Litestream's configuration as YAML (JSON is YAML), without any secret.
+
+    `port` is for its metrics on loopback, `state_dir` for its own files. Directories
+    and the control database (when it is SQLite) are replicated to `target`.
+    """
+    stored: dict[str, Any] = {
+        "dir": str(settings.store),
+        "pattern": "*.fossil",
+        "watch": True,
+        "meta-dir": str(state_dir),
+        "monitor-interval": _OWN_CHANGES,
+        "min-checkpoint-page-count": _CHECKPOINT_PAGES,
+        "replica": target.replica_config(),
+    }
+    control: dict[str, Any] = {
+        "path": str(settings.database_file),
+        "meta-path": str(state_dir / CONTROL_DATABASE),
+        "monitor-interval": _CONTROL_CHANGES,
+        "replica": target.replica_config(CONTROL_DATABASE),
+    }
+    return json.dumps(
+        {
+            "addr": f"127.0.0.1:{port}",
+            "socket": {"enabled": True, "path": str(socket)},
+            "logging": {"level": "info", "type": "json", "stderr": True},
+            "snapshot": {
+                "interval": seconds(settings.backup.snapshot_interval),
+                "retention": seconds(effective_retention(settings)),
+            },
+            "levels": [{"interval": interval} for interval in _LEVELS],
+            "l0-retention": "5m",
+            "l0-retention-check-interval": "5m",
+            "shutdown-sync-timeout": "5s",
+            "dbs": [stored, control] if settings.database.url == "sqlite" else [stored],
+        },
+        indent=1,
+    )
+
+
+def write_configuration(path: Path, text: str) -> None:
+    """Write the file for nobody but us, whole, and only when it differs. Blocks."""
+    try:
+        if path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == 0o600:
+            return
+    except OSError:
+        pass  # not there, or not ours: written anew
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def server_command(settings: Settings, target: Target, config: Path) -> Command:
+    """Litestream with the configuration at `config`, for the supervisor. Blocks."""
+    argv = (program(), "replicate", "-no-expand-env", "-config", str(config))
+    return Command(argv, env=environment(target), cwd=settings.data)

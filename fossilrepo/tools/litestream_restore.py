@@ -1,0 +1,191 @@
+"""What can be restored from a replica, and restoring it.
+
+Owns the list of a replica's files and the choice of the transaction for a moment:
+never one whose content was written later than the moment asked for, also when the
+clock went backwards in between. Leaves no file behind when it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from fossilrepo.errors import Damaged, NotFound, ToolFailed, Unavailable
+from fossilrepo.runtime.process import Command, Finished, run
+from fossilrepo.tools.litestream_program import environment, program
+from fossilrepo.tools.litestream_words import explain
+from fossilrepo.tools.target import Target
+from fossilrepo.tools.target_file import FileTarget
+
+Check = Literal["none", "quick", "full"]
+
+SNAPSHOT = 9
+_LIST_TIMEOUT = 120.0
+_LIST_LARGEST = 256 << 20
+_NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.ltx")
+_HEADER = 40  # bytes up to the time: magic, flags, page size, pages, two txids, milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ltx:
+    """One file of a replica: the transactions in it, its size in bytes, when it was current."""
+
+    level: int
+    min_txid: int
+    max_txid: int
+    size: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    txid: int
+    seconds: float
+
+
+async def ltx(target: Target, name: str) -> list[Ltx]:
+    """Every file of the replica of `name`; none when there is no replica.
+
+    Times are exact to the millisecond in a folder, to the second on S3.
+    """
+    if isinstance(target, FileTarget):
+        return await asyncio.to_thread(_read_folder, target.folder / name / "ltx")
+    argv = (program(), "ltx", "-level", "all", "-json", target.replica_url(name))
+    command = Command(argv, env=environment(target))
+    ended = await run(command, timeout=_LIST_TIMEOUT, max_output=_LIST_LARGEST)
+    if ended.returncode != 0:
+        raise _unavailable(target, ended)
+    return sorted(map(_entry, json.loads(ended.stdout or b"[]") or []), key=_order)
+
+
+def _order(file: Ltx) -> tuple[int, int]:
+    return file.max_txid, file.level
+
+
+def _entry(entry: dict[str, str]) -> Ltx:
+    return Ltx(
+        level=int(entry["level"]),
+        min_txid=int(entry["min_txid"], 16),
+        max_txid=int(entry["max_txid"], 16),
+        size=int(entry["size"]),
+        at=datetime.fromisoformat(entry["timestamp"]),
+    )
+
+
+def _read_folder(folder: Path) -> list[Ltx]:
+    found = []
+    for level in range(SNAPSHOT + 1):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for entry in os.scandir(folder / str(level)):
+                match = _NAME.fullmatch(entry.name)
+                if match is None:
+                    continue
+                with suppress(FileNotFoundError):  # compacted away meanwhile
+                    size, at = entry.stat().st_size, _time_of(entry.path)
+                    found.append(Ltx(level, int(match[1], 16), int(match[2], 16), size, at))
+    return sorted(found, key=_order)
+
+
+def _time_of(path: str) -> datetime:
+    """From the file's own header: a copied replica has other times on its files."""
+    with open(path, "rb") as file:
+        header = file.read(_HEADER)
+    milliseconds = int.from_bytes(header[32:40], "big")
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def reachable(files: Iterable[Ltx]) -> dict[int, datetime]:
+    """Every transaction that can be restored, with the latest time of any content in it.
+
+    A restore begins at a snapshot (or the first file) and adds files without a gap.
+    """
+    times: dict[int, datetime] = {}
+    latest: datetime | None = None
+    for file in sorted(files, key=_order):
+        whole = file.min_txid <= 1
+        if not whole and not any(file.min_txid - 1 <= txid < file.max_txid for txid in times):
+            continue
+        latest = file.at if latest is None else max(latest, file.at)
+        times[file.max_txid] = min(times.get(file.max_txid, latest), latest)
+    return times
+
+
+async def restore(
+    target: Target,
+    name: str,
+    output: Path,
+    *,
+    at: datetime | None = None,
+    txid: int | None = None,
+    check: Check = "none",
+    timeout: float = 3600,  # noqa: ASYNC109 - it ends a process group
+) -> Restored:
+    """Write `name` as it was `at` a moment (or at `txid`, or newest) to `output`.
+
+    NotFound when there is no replica or the moment is before its first; Unavailable when
+    the target cannot be reached; Damaged when what came is not whole.
+    """
+    if at is not None:
+        txid = await _txid_at(target, name, at)
+    options = ["-txid", f"{txid:016x}"] if txid is not None else []
+    argv = (program(), "restore", "-json", "-integrity-check", check, *options)
+    command = Command((*argv, "-o", str(output), target.replica_url(name)), env=environment(target))
+    whole = False
+    try:
+        ended = await run(command, timeout=timeout)
+        if ended.returncode != 0:
+            raise _failure(target, name, ended)
+        summary = json.loads(ended.stdout)
+        whole = True
+    finally:
+        await asyncio.to_thread(_tidy, output, whole)
+    return Restored(int(summary["txid"], 16), ended.seconds)
+
+
+async def _txid_at(target: Target, name: str, at: datetime) -> int:
+    times = reachable(await ltx(target, name))
+    fitting = [txid for txid, latest in times.items() if latest <= at]
+    if not fitting:
+        raise _nothing(name, at if times else None)
+    return max(fitting)
+
+
+def _nothing(name: str, at: datetime | None = None) -> NotFound:
+    what = f"of {name}" if at is None else f"of {name} from {at:%Y-%m-%d %H:%M:%S} or before"
+    return NotFound(f"there is nothing {what} on the replica", hint="see what can be restored")
+
+
+def _tidy(output: Path, whole: bool) -> None:
+    for suffix in (".tmp", ".tmp-wal", ".tmp-shm", "-wal", "-shm", ".txid", ".tmp.txid"):
+        output.with_name(output.name + suffix).unlink(missing_ok=True)
+    if not whole:
+        output.unlink(missing_ok=True)
+
+
+def _failure(target: Target, name: str, ended: Finished) -> Exception:
+    text = ended.stderr
+    if re.search(r"no matching backup|txid not available|timestamp does not exist", text):
+        return _nothing(name)
+    if re.search(r"integrity|corrupt|checksum|malformed", text):
+        return Damaged(f"what was restored of {name} is not whole: {_last(text)}")
+    return _unavailable(target, ended)
+
+
+def _unavailable(target: Target, ended: Finished) -> Exception:
+    reason, hint = explain(_last(ended.stderr))
+    if "Litestream" in reason or not reason:
+        return ToolFailed(f"{target.url}: {reason}", hint=hint)
+    return Unavailable(f"{target.url}: {reason}", hint=hint)
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
