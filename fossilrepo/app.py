@@ -23,13 +23,15 @@ from fossilrepo.config import Settings, split_listen
 from fossilrepo.core import Core, open_core, prepare
 from fossilrepo.errors import Conflict, FossilrepoError
 from fossilrepo.models import is_id
+from fossilrepo.runtime.gathered import Gathered
 from fossilrepo.runtime.locks import acquire_single
 from fossilrepo.runtime.process import Command
 from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
 from fossilrepo.runtime.watcher import Fingerprints, Watcher
 from fossilrepo.services import Services
+from fossilrepo.services.mending import CHILD
 from fossilrepo.services.shelf import SUFFIX
-from fossilrepo.tools import jail
+from fossilrepo.tools import jail, litestream
 from fossilrepo.tools.jail import Walls
 from fossilrepo.web.app import make_app
 from fossilrepo.web.connections import HeadDeadline
@@ -79,12 +81,15 @@ async def _run(
         port = FossilPort(settings.fossil.listen)
         walls = await core.probe_walls()
         supervisor = Supervisor(
-            [fossil_child(settings, walls, port)], state_file=settings.run_dir / "children.json"
+            [fossil_child(settings, walls, port), litestream_child(settings, core)],
+            state_file=settings.run_dir / "children.json",
         )
         services.health.attach(supervisor, walls)
+        core.mending.attach(supervisor)
         stack.push_async_callback(supervisor.stop)
         await asyncio.gather(core.folder.scan(at_start=True), supervisor.start())
-        core.tasks.spawn("watcher", _watcher(settings, core).run())
+        await _start_replication(core, stack)
+        _start_watcher(settings, core)
         core.tasks.spawn("adoption", core.adoption.run())
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)
@@ -147,6 +152,61 @@ def fossil_child(settings: Settings, walls: Walls, port: FossilPort) -> ChildSpe
     return ChildSpec(name="fossil", command=command, ready=port.answers)
 
 
+# Litestream and what asks it
+
+
+def litestream_child(settings: Settings, core: Core) -> ChildSpec:
+    """Litestream on the store and the control database; the host serves without it too."""
+    target, control = core.services.replication.target, core.services.replication.control
+    file = settings.run_dir / "litestream.yml"
+
+    async def command() -> Command:
+        text = litestream.configuration(
+            settings,
+            target,
+            port=_free_port("127.0.0.1"),
+            socket=control.socket.relative_to(settings.data),  # its address may have 107 bytes
+            state_dir=settings.litestream_state / target.key,
+        )
+        await asyncio.to_thread(litestream.write_configuration, file, text)
+        return await asyncio.to_thread(litestream.server_command, settings, target, file)
+
+    async def ready() -> bool:
+        await control.info()
+        return True
+
+    def said(identity: str | None, level: int, message: str) -> None:
+        label = core.services.replication.standing(identity).label if identity else ""
+        level = level if level >= logging.WARNING else logging.DEBUG  # its news are our details
+        log.log(level, "Litestream: %s%s", f"{label}: " if label else "", message)
+
+    return ChildSpec(
+        name=CHILD,
+        command=command,
+        ready=ready,
+        stop_grace=10.0,  # it ships what is left; while the target is away it would never end
+        needed=False,
+        on_line=litestream.Lines(said).feed,
+    )
+
+
+async def _start_replication(core: Core, stack: AsyncExitStack) -> None:
+    """Its tasks end before Litestream does, or they would take its end for a failure."""
+    replication = core.services.replication
+    tasks = [
+        core.tasks.spawn("replication", replication.run()),
+        core.tasks.spawn("mending", core.mending.run()),
+    ]
+
+    async def end() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await replication.flush()
+
+    stack.push_async_callback(end)
+
+
 def _is_free(address: str, port: int) -> bool:
     with closing(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -167,17 +227,23 @@ def _free_port(address: str) -> int:
 # The watcher
 
 
-def _watcher(settings: Settings, core: Core) -> Watcher:
-    """Names in `repos/`, content in `repos/.store/`; mapped to what the folder's service wants."""
+def _start_watcher(settings: Settings, core: Core) -> None:
+    """Names in `repos/`, content in `repos/.store/`.
+
+    Replication hears of a change at once; what else follows from it waits its turn.
+    """
     prints = Fingerprints()
+    names: Gathered[Path] = Gathered("a change of names", lambda _: core.folder.scan())
+    content: Gathered[str] = Gathered("a change of content", core.folder.content_changed)
 
     async def on_change(paths: set[Path]) -> None:
-        names = {path for path in paths if path.parent == settings.repos}
-        if names:
-            await core.folder.scan()
-        await core.folder.content_changed(_changed(paths - names))
+        in_names = {path for path in paths if path.parent == settings.repos}
+        identities = changed(paths - in_names)
+        core.services.replication.changed(identities)
+        content.add(identities)
+        names.add(in_names)
 
-    def _changed(paths: set[Path]) -> set[str]:
+    def changed(paths: set[Path]) -> set[str]:
         files = {_main_file(path) for path in paths}
         return {
             file.name.removesuffix(SUFFIX)
@@ -186,18 +252,22 @@ def _watcher(settings: Settings, core: Core) -> Watcher:
         }
 
     async def rescan() -> None:
-        await core.folder.scan()
         stored = await asyncio.to_thread(core.shelf.stored_ids)
         files = {settings.store / f"{identity}{SUFFIX}" for identity in stored}
-        await core.folder.content_changed(await asyncio.to_thread(_changed, files))
+        identities = await asyncio.to_thread(changed, files)
+        core.services.replication.changed(identities)
+        content.add(identities)
+        names.add({settings.repos})
 
-    return Watcher(
+    watcher = Watcher(
         [settings.repos, settings.store],
         on_change=on_change,
         ignore=_not_content,
         rescan=rescan,
         rescan_every=RESCAN_EVERY,
     )
+    for name, part in (("watcher", watcher), ("names", names), ("content", content)):
+        core.tasks.spawn(name, part.run())
 
 
 def _main_file(path: Path) -> Path:
@@ -208,7 +278,13 @@ def _main_file(path: Path) -> Path:
 
 
 def _not_content(path: Path) -> bool:
-    return path.name.endswith("-shm") or path.name in (".store", ".served", "dev", "tmp")
+    return path.name.endswith("-shm") or path.name in (
+        ".store",
+        ".served",
+        ".previews",
+        "dev",
+        "tmp",
+    )
 
 
 # The site

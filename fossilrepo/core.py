@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fossilrepo.config import Settings
+from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.migrate import migrate
@@ -33,7 +34,9 @@ from fossilrepo.services.imports import Imports
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.links import Links
+from fossilrepo.services.mending import Mending
 from fossilrepo.services.projection import Projection
+from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import jail
@@ -41,6 +44,8 @@ from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.gate import Gate
 from fossilrepo.tools.identity import service_identity
 from fossilrepo.tools.jail import Walls
+from fossilrepo.tools.litestream import Control
+from fossilrepo.tools.targets import target_of
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ class Core:
     shelf: Shelf
     folder: Folder
     adoption: Adoption
+    mending: Mending
     tasks: Tasks
     probe_walls: Callable[[], Awaitable[Walls]]
 
@@ -86,6 +92,7 @@ async def open_core(
         stack.push_async_callback(tasks.close)
 
         store, people = RepositoryStore(database), PeopleStore(database)
+        backups = BackupStore(database)
         audit, jobs = Audit(AuditStore(database)), Jobs(JobStore(database), tasks)
         links = Links(settings)
         links.bind_from(settings.run_dir / "site-port")
@@ -98,6 +105,13 @@ async def open_core(
         folder = Folder(store, shelf, repos, adoption, projection, audit)
         probe_walls = partial(jail.probe, settings.repos, identity)
         health = Health(settings, database, store, shelf, fossil, jobs, links, probe_walls)
+        control = Control(settings.run_dir / "litestream.sock")
+        replication = Replication(settings, target_of(settings), control, store, backups, shelf)
+        await replication.load()
+        repos.backed_by(replication.standing)
+        health.backed_by(replication)
+        health.backed_by(replication)
+        repos.backed_by(replication.standing)
         services = Services(
             settings=settings,
             repos=repos,
@@ -107,8 +121,10 @@ async def open_core(
             health=health,
             audit=audit,
             links=links,
+            replication=replication,
         )
-        yield Core(services, shelf, folder, adoption, tasks, probe_walls)
+        mending = Mending(replication, backups, shelf, audit)
+        yield Core(services, shelf, folder, adoption, mending, tasks, probe_walls)
 
 
 def prepare(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
+from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
 
 
@@ -24,3 +25,4 @@ class Services:
     health: Health
     audit: Audit
     links: Links
+    replication: Replication

@@ -1,0 +1,433 @@
+"""Replication, driven by changes and measured: is everything on the replica, and since when not.
+
+Owns the questions to Litestream (one at a time for each repository, a few at once),
+how each replica stands, and the pauses after a failure. What Litestream says of
+itself is not asked: it looks well through an outage. Truth is an answer to `sync`
+that names the same transaction on both sides, with our own clock. What has to be
+mended is `mending.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from fossilrepo.config import Settings
+from fossilrepo.db.backups import BackupStore
+from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.errors import FossilrepoError, Unavailable
+from fossilrepo.models import CONTROL_ID, BackupState, Replica, RepositoryState, is_id, now
+from fossilrepo.services.shelf import Shelf
+from fossilrepo.tools import litestream
+from fossilrepo.tools.litestream import Control, NotKnown, NotRunning, SyncFailed
+from fossilrepo.tools.targets import Target
+
+log = logging.getLogger(__name__)
+
+CALLS = 8  # questions to Litestream in flight
+PATIENCE = 10.0  # seconds for one answer
+SWEEP = 300.0  # seconds in which every repository is asked about once
+CONTROL_EVERY = 10.0
+FLUSH_EVERY = 2.0
+KEEP_SYNCED_EVERY = timedelta(hours=1)  # an unchanged standing is written this often
+NOTICE_WITHIN = 15.0  # seconds in which Litestream may find a new file
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
+Place = Literal["this disk", "another disk", "s3"]
+Mend = Callable[[str, SyncFailed], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class Standing:
+    """What the running host knows of one replica, beside its row."""
+
+    row: Replica
+    first_seen: float = field(default_factory=time.monotonic)
+    failures: int = 0
+    retry: asyncio.TimerHandle | None = None
+    written: Replica | None = None
+
+
+class Replication:
+    def __init__(
+        self,
+        settings: Settings,
+        target: Target,
+        control: Control,
+        store: RepositoryStore,
+        backups: BackupStore,
+        shelf: Shelf,
+    ) -> None:
+        self.target = target
+        self.control = control
+        self.mend: Mend | None = None
+        self._settings = settings
+        self._store = store
+        self._backups = backups
+        self._shelf = shelf
+        self._known: dict[str, Standing] = {}
+        self._queue: deque[str] = deque()
+        self._queued: set[str] = set()
+        self._in_flight: set[str] = set()
+        self._some = asyncio.Event()
+        self._measuring = False
+
+    # What is known
+
+    async def load(self) -> None:
+        """Take over what the rows say: the state now when a host runs, else what was last known."""
+        running = await _answers(self._settings.control_socket)
+        for row in await self._backups.replicas():
+            if not running and row.state is not BackupState.OFF:
+                row = replace(row, state=BackupState.UNKNOWN, behind_since=None)
+            self._known[row.repository_id] = Standing(row, written=row)
+
+    def standing(self, repository_id: str) -> Replica:
+        known = self._known.get(repository_id)
+        return known.row if known else Replica(repository_id)
+
+    def statuses(self) -> dict[str, Replica]:
+        """Every replica by identity, purged ones too, and the control database's."""
+        return {identity: standing.row for identity, standing in self._known.items()}
+
+    def forget(self, repository_id: str) -> None:
+        """The repository was purged: nothing is asked about it any more."""
+        known = self._known.pop(repository_id, None)
+        if known and known.retry:
+            known.retry.cancel()
+
+    @property
+    def place(self) -> Place:
+        if not self.target.is_local:
+            return "s3"
+        return "this disk" if self.target.on_same_disk(self._settings.data) else "another disk"
+
+    def summary(self) -> dict[str, Any]:
+        """The `backup` of `status`: url, place, state, lag in seconds, names that are behind."""
+        rows = [row for row in self.statuses().values() if row.purged_at is None]
+        asked = [row for row in rows if row.state is not BackupState.OFF]
+        late = sorted(
+            row.label or row.repository_id
+            for row in asked
+            if row.behind_since is not None or row.state is BackupState.FAILING
+        )
+        at = now()
+        lags = [lag for row in asked if (lag := row.lag_s(at)) is not None]
+        unknown = any(row.state is BackupState.UNKNOWN for row in asked)
+        return {
+            "url": self.target.url,
+            "place": self.place,
+            "state": str(_worst(asked)),
+            "lag_s": None if unknown and not late else max(lags, default=0.0),
+            "behind": late,
+        }
+
+    # Changes
+
+    def changed(self, identities: set[str]) -> None:
+        """These files changed a moment ago: have each replicated, at once."""
+        for identity in identities:
+            standing = self._of(identity)
+            if standing.row.behind_since is None:
+                self._set(standing, behind_since=now())
+            self._ask_soon(identity)
+
+    def ask_all(self) -> None:
+        """Ask about every repository now, as after the child was started."""
+        for identity, standing in self._known.items():
+            if standing.row.purged_at is None:
+                self._ask_soon(identity)
+
+    async def ensure(self, repository_id: str, seconds: float = 20.0) -> int:
+        """The transaction up to which the replica holds the repository, everything of now.
+
+        Unavailable, with the reason, when that cannot be proven within `seconds`.
+        """
+        standing = self._of(repository_id)
+        until = time.monotonic() + seconds
+        while True:
+            await self._ask(standing, patience=max(0.5, until - time.monotonic()))
+            if standing.row.state is BackupState.CURRENT:
+                return standing.row.replicated_txid
+            if time.monotonic() > until:
+                raise Unavailable(
+                    f"{standing.row.label or repository_id} is not proven to be on the replica: "
+                    f"{standing.row.reason or 'Litestream has not caught up'}",
+                    hint=standing.row.hint or "see `fossilrepo backup status`",
+                )
+            await asyncio.sleep(0.2)
+
+    # The running host
+
+    async def run(self) -> None:
+        """Ask about what changed, and about everything now and then, until cancelled."""
+        self._measuring = True
+        await self._follow_rows()
+        for standing in self._known.values():
+            if standing.row.state is not BackupState.OFF:
+                standing.row = replace(standing.row, state=BackupState.UNKNOWN, since=now())
+        self.ask_all()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CALLS):
+                    group.create_task(self._worker())
+                group.create_task(self._sweep())
+                group.create_task(self._control_database())
+                group.create_task(self._flush_now_and_then())
+        finally:
+            for standing in self._known.values():
+                if standing.retry:
+                    standing.retry.cancel()
+
+    async def flush(self) -> None:
+        """Write the rows that differ from what was last written."""
+        changes: dict[str, dict[str, Any]] = {}
+        for identity, standing in self._known.items():
+            if standing.written is None or _worth_writing(standing.row, standing.written):
+                changes[identity] = _measured(standing.row)
+                standing.written = standing.row
+        await self._backups.note_all(changes)
+
+    def refresh(self, row: Replica) -> None:
+        """Somebody else wrote this row (a proof, a purge): keep what was measured here."""
+        standing = self._of(row.repository_id)
+        standing.row = replace(row, **_measured(standing.row))
+
+    async def _follow_rows(self) -> None:
+        """Take in new repositories, other names, broken ones, and what others wrote."""
+        rows = {row.repository_id: row for row in await self._backups.replicas()}
+        for row in rows.values():
+            self.refresh(row)
+        for repository in await self._store.all():
+            standing = self._of(repository.id)
+            self._set(standing, label=repository.label, project_code=repository.project_code)
+            if repository.state is RepositoryState.BROKEN:
+                self._set(
+                    standing,
+                    state=BackupState.OFF,
+                    reason=f"it is broken: {repository.reason}",
+                    hint="what was replicated before can be restored",
+                    behind_since=None,
+                )
+            elif standing.row.state is BackupState.OFF:
+                self._set(standing, state=BackupState.UNKNOWN, reason="", hint="")
+        if self._settings.database.url == "sqlite":
+            self._set(self._of(CONTROL_ID), label="control database")
+
+    async def _worker(self) -> None:
+        while True:
+            while not self._queue:
+                self._some.clear()
+                await self._some.wait()
+            identity = self._queue.popleft()
+            self._queued.discard(identity)
+            if identity in self._in_flight:  # one more question after the one under way
+                self._ask_soon(identity, after=0.05)
+                continue
+            standing = self._known.get(identity)
+            if standing is not None:
+                await self._ask(standing)
+
+    async def _sweep(self) -> None:
+        while True:
+            identities = [i for i, s in self._known.items() if s.row.purged_at is None]
+            for identity in identities:
+                await asyncio.sleep(SWEEP / len(identities))
+                self._ask_soon(identity)
+            if not identities:
+                await asyncio.sleep(SWEEP)
+            await self._follow_rows()
+
+    async def _control_database(self) -> None:
+        while CONTROL_ID in self._known:
+            self._ask_soon(CONTROL_ID)
+            await asyncio.sleep(CONTROL_EVERY)
+
+    async def _flush_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            try:
+                await self._name_the_new()
+                await self.flush()
+            except FossilrepoError as error:
+                log.warning("how the replicas stand could not be written: %s", error)
+
+    async def _name_the_new(self) -> None:
+        for identity, standing in list(self._known.items()):
+            if not standing.row.label and is_id(identity):
+                repository = await self._store.get(identity)
+                if repository is not None:
+                    self._set(
+                        standing, label=repository.label, project_code=repository.project_code
+                    )
+
+    # One question
+
+    def _ask_soon(self, identity: str, after: float = 0.0) -> None:
+        if not self._measuring or identity in self._queued:
+            return
+        if after:
+            standing = self._of(identity)
+            if standing.retry:
+                standing.retry.cancel()
+            loop = asyncio.get_running_loop()
+            standing.retry = loop.call_later(after, self._ask_soon, identity)
+            return
+        self._queued.add(identity)
+        self._queue.append(identity)
+        self._some.set()
+
+    async def _ask(self, standing: Standing, patience: float = PATIENCE) -> None:
+        identity = standing.row.repository_id
+        path = self._path(identity)
+        began = now()
+        self._in_flight.add(identity)
+        try:
+            if not await asyncio.to_thread(path.exists):
+                self._gone(standing)
+                return
+            answer = await self.control.sync(path, timeout=min(patience, PATIENCE))
+        except NotKnown:
+            self._not_known(standing)
+        except NotRunning as error:
+            self._failed(standing, error.message, error.hint)
+        except SyncFailed as error:
+            if self.mend and self._measuring and await self.mend(identity, error):
+                self._ask_soon(identity, after=0.2)
+            self._failed(standing, *litestream.explain(error.message))
+        else:
+            self._answered(standing, answer, began)
+        finally:
+            self._in_flight.discard(identity)
+
+    def _answered(self, standing: Standing, answer: litestream.Synced, began: datetime) -> None:
+        self._set(standing, txid=answer.txid, replicated_txid=answer.replicated_txid)
+        if standing.row.state is BackupState.OFF:
+            return
+        if answer.replicated_txid < answer.txid:
+            behind = standing.row.behind_since or began
+            self._set(standing, state=BackupState.BEHIND, behind_since=behind)
+            self._ask_soon(standing.row.repository_id, after=0.3)
+            return
+        standing.failures = 0
+        changed_meanwhile = standing.row.repository_id in self._queued
+        self._set(
+            standing,
+            state=BackupState.CURRENT,
+            synced_at=began,
+            behind_since=standing.row.behind_since if changed_meanwhile else None,
+            reason="",
+            hint="",
+        )
+
+    def _not_known(self, standing: Standing) -> None:
+        """Litestream finds new files by itself, in a fraction of a second."""
+        if time.monotonic() - standing.first_seen < NOTICE_WITHIN:
+            self._ask_soon(standing.row.repository_id, after=0.2)
+            return
+        self._failed(
+            standing,
+            "Litestream does not take this file for a database",
+            "see `fossilrepo repo list` for what is wrong with it",
+        )
+
+    def _failed(self, standing: Standing, reason: str, hint: str) -> None:
+        standing.failures += 1
+        label = standing.row.label or standing.row.repository_id
+        if standing.row.state not in (BackupState.FAILING, BackupState.OFF):
+            log.warning("the replica of %s cannot be brought up to date: %s", label, reason)
+        if standing.row.state is not BackupState.OFF:
+            behind = standing.row.behind_since or standing.row.synced_at or now()
+            self._set(
+                standing,
+                state=BackupState.FAILING,
+                behind_since=behind,
+                reason=reason,
+                hint=hint,
+            )
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(standing.failures - 1, 10))
+        self._ask_soon(standing.row.repository_id, after=pause)
+
+    def _gone(self, standing: Standing) -> None:
+        """Purged, or taken away by hand: its replica stays, nothing is left to copy."""
+        if not standing.row.label and standing.row.synced_at is None:
+            self.forget(standing.row.repository_id)  # an import that failed at the last step
+            return
+        self._set(
+            standing,
+            state=BackupState.OFF,
+            behind_since=None,
+            reason="its file is gone",
+            hint="restore it from the replica",
+        )
+
+    def _of(self, identity: str) -> Standing:
+        standing = self._known.get(identity)
+        if standing is None:
+            standing = self._known[identity] = Standing(Replica(identity))
+        return standing
+
+    def _set(self, standing: Standing, **changes: Any) -> None:
+        before = standing.row
+        if all(getattr(before, key) == value for key, value in changes.items()):
+            return
+        if "state" in changes and changes["state"] is not before.state:
+            changes["since"] = now()
+        standing.row = replace(before, **changes)
+
+    def _path(self, identity: str) -> Path:
+        if identity == CONTROL_ID:
+            return self._settings.database_file
+        return self._shelf.file(identity)
+
+
+async def _answers(socket: Path) -> bool:
+    """Whether a host runs here: something listens on its socket, whatever the path's length."""
+    try:
+        folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        async with asyncio.timeout(2):
+            _, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{socket.name}")
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        os.close(folder)
+    writer.close()
+    return True
+
+
+_MEASURED = (
+    "label", "project_code", "state", "since", "reason", "hint", "behind_since", "synced_at",
+    "txid", "replicated_txid",
+)  # fmt: skip
+
+
+def _measured(row: Replica) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _MEASURED}
+
+
+def _worth_writing(row: Replica, written: Replica) -> bool:
+    """A mere "still so" is written once an hour: every write is replicated itself."""
+    if any(getattr(row, n) != getattr(written, n) for n in _MEASURED if n != "synced_at"):
+        return True
+    if row.synced_at == written.synced_at or row.synced_at is None:
+        return False
+    return written.synced_at is None or row.synced_at - written.synced_at > KEEP_SYNCED_EVERY
+
+
+def _worst(rows: list[Replica]) -> BackupState:
+    states = {row.state for row in rows}
+    for state in (BackupState.FAILING, BackupState.BEHIND, BackupState.UNKNOWN):
+        if state in states:
+            return state
+    return BackupState.CURRENT
