@@ -31,6 +31,9 @@ SNAPSHOT = 9
 _LIST_TIMEOUT = 120.0
 _LIST_LARGEST = 256 << 20
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.ltx")
+_DAMAGED = re.compile(
+    r"integrity|corrupt|checksum|malformed|invalid ltx|decode (?:database|header|page|ltx)"
+)
 _HEADER = 40  # bytes up to the time: magic, flags, page size, pages, two txids, milliseconds
 
 
@@ -174,7 +177,7 @@ def _failure(target: Target, name: str, ended: Finished) -> Exception:
     text = ended.stderr
     if re.search(r"no matching backup|txid not available|timestamp does not exist", text):
         return _nothing(name)
-    if re.search(r"integrity|corrupt|checksum|malformed", text):
+    if _DAMAGED.search(text):
         return Damaged(f"what was restored of {name} is not whole: {_last(text)}")
     return _unavailable(target, ended)
 
