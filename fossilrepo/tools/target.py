@@ -47,7 +47,12 @@ class Target(ABC):
     @property
     def key(self) -> str:
         """The same for the same place for ever; another for another."""
-        return hashlib.sha256(self.url.encode()).hexdigest()[:12]
+        return hashlib.sha256(self.place.encode()).hexdigest()[:12]
+
+    @property
+    def place(self) -> str:
+        """What tells this place from every other."""
+        return self.url
 
     def on_same_disk(self, data: Path) -> bool:
         """Whether losing the disk of `data` loses the replica too."""
@@ -98,10 +103,8 @@ class Target(ABC):
         """Write, read back, list and delete one small object; Unavailable says what failed."""
         key, content = f"{_PROBE}-{secrets.token_hex(6)}", secrets.token_bytes(16)
         await self.put(key, content)
-        try:
-            if await self.get(key) != content:
-                raise Unavailable(f"{self.url} gives back other bytes than were written")
-            if [stored.key for stored in await self.list(key)] != [key]:
-                raise Unavailable(f"{self.url} does not list what was written")
-        finally:
-            await self.delete(key)
+        if await self.get(key) != content:
+            raise Unavailable(f"{self.url} gives back other bytes than were written")
+        if [stored.key for stored in await self.list(key)] != [key]:
+            raise Unavailable(f"{self.url} does not list what was written")
+        await self.delete(key)
