@@ -1,16 +1,30 @@
 """How the replicas stand, as one document: for `backup status`, the API and the pages.
 
-Owns the keys, which the interface promises. It measures nothing itself.
+Owns the keys, which the interface promises, and what can still be brought back. It
+measures nothing itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from fossilrepo.models import CONTROL_ID, BackupState, BackupTarget, Replica, iso, now
+from fossilrepo.models import (
+    CONTROL_ID,
+    BackupState,
+    BackupTarget,
+    Replica,
+    Repository,
+    iso,
+    now,
+)
 from fossilrepo.services.replication import Replication
+
+LATE_AFTER = 60.0  # seconds behind, before it is worth a word
+LOCAL_ONLY = "copied on this disk only: protects from mistakes, not from losing the machine"
+LOCAL_ONLY_HINT = "set backup.url to another disk (file:///FOLDER) or to s3://BUCKET/PREFIX"
 
 
 def report(replication: Replication, targets: Iterable[BackupTarget]) -> dict[str, Any]:
@@ -65,3 +79,25 @@ def is_bad(document: dict[str, Any]) -> bool:
     """Whether something of it needs a person: a replica that fails, or a failed trial restore."""
     rows = [*document["repositories"], document["control_database"] or {}]
     return any(r.get("state") == BackupState.FAILING or r.get("verify_error") for r in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A deleted repository; `until` is None while its file lies in the trash."""
+
+    id: str
+    label: str
+    deleted_at: datetime | None
+    purged_at: datetime | None = None
+    until: datetime | None = None
+
+
+def gone(replication: Replication, trashed: Iterable[Repository], retention: float) -> list[Gone]:
+    """What is deleted and can come back, newest first; purged ones for `retention` seconds."""
+    found = [Gone(one.id, one.label, one.deleted_at) for one in trashed]
+    for row in replication.statuses().values():
+        if row.purged_at is not None and row.cleared_at is None:
+            label = row.label or row.repository_id
+            until = row.purged_at + timedelta(seconds=retention)
+            found.append(Gone(row.repository_id, label, row.purged_at, row.purged_at, until))
+    return sorted(found, key=lambda one: one.deleted_at or now(), reverse=True)

@@ -6,11 +6,21 @@ Owns reading, and who may know of what. Changes nothing; `repos.py` builds on it
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from fossilrepo.db.repositories import Listed, RepositoryStore
 from fossilrepo.errors import NotFound
-from fossilrepo.models import Actor, DropIn, Repository, RepositoryState, Visibility, iso
+from fossilrepo.models import (
+    Actor,
+    DropIn,
+    Replica,
+    Repository,
+    RepositoryState,
+    Visibility,
+    iso,
+    now,
+)
 from fossilrepo.services.links import Links
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_db, fossil_users
@@ -22,6 +32,11 @@ class Catalog:
         self._store = store
         self._shelf = shelf
         self._links = links
+        self._standing: Callable[[str], Replica] = Replica
+
+    def backed_by(self, standing: Callable[[str], Replica]) -> None:
+        """What tells how the replica of an identity stands; unknown without it."""
+        self._standing = standing
 
     async def search(
         self,
@@ -93,9 +108,18 @@ class Catalog:
             "clone_url": self._links.clone_url(name) if name else None,
             "path_clone_url": self._links.path_clone_url(name) if name else None,
             "clone_command": f"fossil clone {self._links.sure_clone_url(name)}" if name else None,
-            "backup": {"state": "none", "lag_s": None},
+            "backup": self._describe_replica(repository.id),
             "mirrors": [],
             "removed": list(repository.removed),
+        }
+
+    def _describe_replica(self, repository_id: str) -> dict[str, Any]:
+        row = self._standing(repository_id)
+        return {
+            "state": row.state,
+            "lag_s": row.lag_s(now()),
+            "synced_at": iso(row.synced_at),
+            "proven_at": iso(row.proven_at),
         }
 
 

@@ -6,8 +6,10 @@ asked for, or says when; nothing is assumed to be well.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
+import resource
 import shutil
 import sqlite3
 import stat
@@ -15,6 +17,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import text
@@ -24,15 +27,20 @@ from fossilrepo.config import Settings
 from fossilrepo.db.engine import Database
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError
-from fossilrepo.models import RepositoryState
+from fossilrepo.models import BackupState, Replica, RepositoryState, now
 from fossilrepo.runtime.supervisor import ChildStatus
+from fossilrepo.services.backup_report import LATE_AFTER, LOCAL_ONLY, LOCAL_ONLY_HINT
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
+from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.jail import Walls
 
 DISK_ASKED_EVERY = 5.0  # seconds
+PROBE_WITHIN = 30.0  # seconds for everything that is tried at the target
+PROVEN_WITHIN = timedelta(days=8)  # each is restored on trial at least weekly
+HANDLES_FOR_ALL, HANDLES_FOR_EACH = 200, 5  # files that Litestream has open
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,16 @@ class Health:
         self._began = time.monotonic()
         self._children: Children | None = None
         self._walls: Walls | None = None
+        self._replication: Replication | None = None
         self._disk_reason: tuple[float, str | None] = (-DISK_ASKED_EVERY, None)
 
     def attach(self, children: Children, walls: Walls) -> None:
         """The running host tells of its children; a command line has none."""
         self._children, self._walls = children, walls
+
+    def backed_by(self, replication: Replication) -> None:
+        """What tells of the replicas; without it nothing is claimed of them."""
+        self._replication = replication
 
     def children(self) -> list[ChildStatus]:
         return self._children.status() if self._children else []
@@ -114,10 +127,16 @@ class Health:
                 for child in self.children()
             ],
             "repositories": await self._store.count(),
-            "backup": {"url": None, "state": "none", "lag_s": None, "behind": []},
+            "backup": self._backup_summary(),
             "jobs": {"running": running, "failed": failed},
             "read_only": self.read_only_reason(),
         }
+
+    def _backup_summary(self) -> dict[str, Any]:
+        if self._replication is not None:
+            return self._replication.summary()
+        unknown = str(BackupState.UNKNOWN)
+        return {"url": None, "place": None, "state": unknown, "lag_s": None, "behind": []}
 
     def disk(self) -> Disk:
         usage = os.statvfs(self._settings.data)
@@ -135,12 +154,17 @@ class Health:
 
     # Doctor
 
-    async def doctor(self) -> list[Check]:
-        """Every check, in the order in which a person would mend them."""
+    async def doctor(self, *, thorough: bool = True) -> list[Check]:
+        """Every check, in the order in which a person would mend them.
+
+        Thorough: the place of the replicas is written to, which may take seconds.
+        """
         checks = [_python(), _sqlite(), await self._fossil_program(), _git_program()]
         checks += [await self._database_answers(), self._data_folder(), self._key(), self._space()]
         checks += await self._jail()
-        checks += [await self._repositories(), self._backup()]
+        checks += [await self._repositories()]
+        if self._replication is not None:
+            checks += await _backup(self._replication, thorough)
         return checks
 
     async def _fossil_program(self) -> Check:
@@ -207,14 +231,6 @@ class Health:
             )
         return Check("repositories", "ok", f"{await self._store.count()} and none is broken")
 
-    def _backup(self) -> Check:
-        return Check(
-            "backup",
-            "warn",
-            "this version does not replicate repositories yet",
-            "copy them elsewhere with `fossilrepo repo export NAME FILE`",
-        )
-
 
 def _mend_wall(name: str) -> str:
     if name == "ordinary user":
@@ -234,3 +250,107 @@ def _git_program() -> Check:
     if shutil.which("git"):
         return Check("git", "ok", "Git is installed")
     return Check("git", "warn", "Git is not installed", "install git to import Git repositories")
+
+
+# Doctor's checks of the replicas
+
+
+async def _backup(replication: Replication, thorough: bool) -> list[Check]:
+    rows = [
+        row
+        for row in replication.statuses().values()
+        if row.purged_at is None and row.state is not BackupState.OFF
+    ]
+    return [
+        await _target(replication, thorough),
+        _place(replication),
+        _replicas(rows),
+        _proofs(rows),
+        _handles(len(rows)),
+    ]
+
+
+async def _target(replication: Replication, thorough: bool) -> Check:
+    target = replication.target
+    try:
+        async with asyncio.timeout(PROBE_WITHIN):
+            await (target.probe() if thorough else target.reachable())
+    except TimeoutError:
+        return Check(
+            "backup target",
+            "fail",
+            f"{target.url} did not answer within {PROBE_WITHIN:.0f} seconds",
+            "see that this machine reaches it; backup.url and backup.endpoint say where it is",
+        )
+    except FossilrepoError as error:
+        return Check("backup target", "fail", error.message, error.hint)
+    does = "can be written, read and listed" if thorough else "answers"
+    return Check("backup target", "ok", f"{target.url} {does}")
+
+
+def _place(replication: Replication) -> Check:
+    if replication.place == "this disk":
+        return Check("backup place", "warn", LOCAL_ONLY, LOCAL_ONLY_HINT)
+    where = "in a bucket" if replication.place == "s3" else "on another disk"
+    return Check("backup place", "ok", f"the replicas are {where}")
+
+
+def _replicas(rows: list[Replica]) -> Check:
+    at = now()
+    failing = [row for row in rows if row.state is BackupState.FAILING]
+    late = [row for row in rows if (row.lag_s(at) or 0.0) > LATE_AFTER]
+    unknown = [row for row in rows if row.state is BackupState.UNKNOWN]
+    if failing:
+        first = failing[0]
+        return Check("replicas", "fail", f"failing: {_names(failing)}: {first.reason}", first.hint)
+    if late:
+        return Check(
+            "replicas",
+            "warn",
+            f"more than {LATE_AFTER:.0f} seconds behind: {_names(late)}",
+            "see `fossilrepo backup status`",
+        )
+    if unknown:
+        return Check(
+            "replicas",
+            "warn",
+            f"how {len(unknown)} of {len(rows)} replicas stand is not known now",
+            "only a running host measures it: start it with `fossilrepo serve`",
+        )
+    return Check("replicas", "ok", f"everything of all {len(rows)} is on the replica")
+
+
+def _proofs(rows: list[Replica]) -> Check:
+    failed = [row for row in rows if row.verify_error]
+    never = [row for row in rows if row.proven_at is None]
+    old = [row for row in rows if row.proven_at and now() - row.proven_at > PROVEN_WITHIN]
+    verify = "run `fossilrepo backup verify`"
+    if failed:
+        found = f"did not pass: {_names(failed)}: {failed[0].verify_error}"
+        return Check("trial restores", "fail", found, verify)
+    if never:
+        found = f"not restored on trial yet: {_names(never)}"
+        return Check("trial restores", "warn", found, verify)
+    if old:
+        found = f"last proven more than {PROVEN_WITHIN.days} days ago: {_names(old)}"
+        return Check("trial restores", "warn", found, verify)
+    return Check("trial restores", "ok", f"each of {len(rows)} was restored and checked")
+
+
+def _handles(count: int) -> Check:
+    needed = HANDLES_FOR_ALL + HANDLES_FOR_EACH * count
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        return Check(
+            "open files",
+            "fail",
+            f"Litestream needs {needed:,} for {count} databases and may have {allowed:,}",
+            f"raise the limit of this account (LimitNOFILE={2 * needed} in its systemd unit)",
+        )
+    return Check("open files", "ok", f"enough for {count} replicated databases")
+
+
+def _names(rows: list[Replica], most: int = 10) -> str:
+    names = [row.label or row.repository_id for row in rows]
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
