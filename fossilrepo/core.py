@@ -110,8 +110,6 @@ async def open_core(
         await replication.load()
         repos.backed_by(replication.standing)
         health.backed_by(replication)
-        health.backed_by(replication)
-        repos.backed_by(replication.standing)
         services = Services(
             settings=settings,
             repos=repos,
