@@ -1,6 +1,6 @@
 """The control socket, where the running server answers the command line.
 
-Owns the question for the status document: HTTP on a unix socket.
+Owns the questions for its documents: HTTP on a unix socket.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from fossilrepo.errors import FossilrepoError
 PATIENCE = 3.0  # seconds; an answer takes milliseconds
 
 
-def ask(path: Path) -> dict[str, Any]:
-    """The status document. FossilrepoError when no server answers there."""
+class NotRunning(FossilrepoError):
+    """Nobody listens there; everything else that goes wrong is a plain FossilrepoError."""
+
+
+def ask(path: Path, question: str = "/status") -> dict[str, Any]:
+    """The document of this name. NotRunning when there is no server."""
     connection = _Connection(path)
     try:
-        connection.request("GET", "/status", headers={"Host": "control"})
+        connection.request("GET", question, headers={"Host": "control"})
         answer = connection.getresponse()
         body = answer.read()
     except (FileNotFoundError, ConnectionRefusedError):
-        raise FossilrepoError(
+        raise NotRunning(
             "fossilrepo is not running",
             hint=f"start it with `fossilrepo serve`; asked was {path}",
         ) from None
@@ -41,16 +45,19 @@ def ask(path: Path) -> dict[str, Any]:
         ) from None
     finally:
         connection.close()
-    return _parsed(answer.status, body)
+    return _parsed(question, answer.status, body)
 
 
-def _parsed(status: int, body: bytes) -> dict[str, Any]:
+def _parsed(question: str, status: int, body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except ValueError:
         found = None
     if status != 200 or not isinstance(found, dict):
-        raise FossilrepoError(f"fossilrepo answered {status} to the question for its status")
+        raise FossilrepoError(
+            f"fossilrepo answered {status} to the question for {question}",
+            hint="its log says more; after an update, start it again",
+        )
     return found
 
 

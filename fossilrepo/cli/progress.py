@@ -1,6 +1,7 @@
 """How the progress of a job is shown: a bar on a terminal, plain lines elsewhere.
 
-Owns the two forms; both go to stderr, so that stdout has the result alone.
+Owns the two forms, which both go to stderr, so that stdout has the result alone,
+and the waiting for a job's end.
 """
 
 from __future__ import annotations
@@ -8,9 +9,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from fossilrepo.cli import output
-from fossilrepo.models import Job
+from fossilrepo.errors import FossilrepoError
+from fossilrepo.models import Job, JobState
+
+if TYPE_CHECKING:
+    from fossilrepo.services import Services
+
+
+async def done(services: Services, job: Job, title: str) -> Job:
+    """The job once it is done, shown meanwhile; FossilrepoError with its words when it failed."""
+    with progress(title) as show:
+        ended = await services.jobs.wait(job.id, show)
+    if ended.state is not JobState.DONE:
+        raise FossilrepoError(
+            ended.error or f"the job is {ended.state}",
+            hint=ended.hint or output.where_the_log_is(),
+        )
+    return ended
 
 
 @contextmanager
