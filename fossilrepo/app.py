@@ -29,6 +29,7 @@ from fossilrepo.runtime.process import Command
 from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
 from fossilrepo.runtime.watcher import Fingerprints, Watcher
 from fossilrepo.services import Services
+from fossilrepo.services.backup_report import report
 from fossilrepo.services.mending import CHILD
 from fossilrepo.services.shelf import SUFFIX
 from fossilrepo.tools import jail, litestream
@@ -80,6 +81,7 @@ async def _run(
         await services.jobs.recognise_interrupted()
         port = FossilPort(settings.fossil.listen)
         walls = await core.probe_walls()
+        await services.retention.note_target()
         supervisor = Supervisor(
             [fossil_child(settings, walls, port), litestream_child(settings, core)],
             state_file=settings.run_dir / "children.json",
@@ -192,10 +194,13 @@ def litestream_child(settings: Settings, core: Core) -> ChildSpec:
 
 async def _start_replication(core: Core, stack: AsyncExitStack) -> None:
     """Its tasks end before Litestream does, or they would take its end for a failure."""
-    replication = core.services.replication
+    services, replication = core.services, core.services.replication
     tasks = [
         core.tasks.spawn("replication", replication.run()),
         core.tasks.spawn("mending", core.mending.run()),
+        core.tasks.spawn("manifest", core.manifest.run()),
+        core.tasks.spawn("verification", services.verification.run()),
+        core.tasks.spawn("retention", services.retention.run()),
     ]
 
     async def end() -> None:
@@ -349,8 +354,13 @@ async def _start_control(settings: Settings, services: Services, stack: AsyncExi
     async def status(_request: web.Request) -> web.Response:
         return web.json_response(await services.health.status())
 
+    async def backup(_request: web.Request) -> web.Response:
+        targets = await services.retention.targets()
+        return web.json_response(report(services.replication, targets))
+
     app = web.Application()
     app.router.add_get("/status", status)
+    app.router.add_get("/backup", backup)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

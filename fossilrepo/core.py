@@ -17,6 +17,7 @@ from functools import partial
 from fossilrepo.config import Settings
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
+from fossilrepo.db.inventory import Inventory
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.migrate import migrate
 from fossilrepo.db.people import PeopleStore
@@ -34,11 +35,14 @@ from fossilrepo.services.imports import Imports
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.links import Links
+from fossilrepo.services.manifest import Manifest
 from fossilrepo.services.mending import Mending
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
+from fossilrepo.services.retention import Retention
 from fossilrepo.services.shelf import Shelf
+from fossilrepo.services.verification import Verification
 from fossilrepo.tools import jail
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.gate import Gate
@@ -59,6 +63,7 @@ class Core:
     folder: Folder
     adoption: Adoption
     mending: Mending
+    manifest: Manifest
     tasks: Tasks
     probe_walls: Callable[[], Awaitable[Walls]]
 
@@ -120,9 +125,14 @@ async def open_core(
             audit=audit,
             links=links,
             replication=replication,
+            verification=Verification(
+                settings, store, backups, replication, shelf, fossil, jobs, audit, locks
+            ),
+            retention=Retention(settings, store, backups, replication, shelf, jobs, audit),
         )
         mending = Mending(replication, backups, shelf, audit)
-        yield Core(services, shelf, folder, adoption, mending, tasks, probe_walls)
+        manifest = Manifest(settings, replication.target, Inventory(database), links)
+        yield Core(services, shelf, folder, adoption, mending, manifest, tasks, probe_walls)
 
 
 def prepare(settings: Settings) -> None:

@@ -13,6 +13,8 @@ from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
+from fossilrepo.services.retention import Retention
+from fossilrepo.services.verification import Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +28,5 @@ class Services:
     audit: Audit
     links: Links
     replication: Replication
+    verification: Verification
+    retention: Retention
