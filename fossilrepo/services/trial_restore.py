@@ -94,7 +94,7 @@ class TrialRestore:
             restores = await self._restores(repository.id)
             before = await self._live(repository)
             if before is not None:
-                await self._replication.ensure(repository.id)
+                await self._ensure(repository.id)
             size, found = await self._brought_back(repository)
             after = await self._live(repository) if before is not None else None
             if await self._restores(repository.id) != restores:
@@ -116,7 +116,7 @@ class TrialRestore:
         began = time.monotonic()
         path = self._settings.database_file
         before = await asyncio.to_thread(control_facts, path)
-        await self._replication.ensure(CONTROL_ID)
+        await self._ensure(CONTROL_ID)
         size = await asyncio.to_thread(_size, path)
         async with self._restored(CONTROL_FILE, size) as scratch:
             size = await asyncio.to_thread(_size, scratch)
@@ -133,6 +133,10 @@ class TrialRestore:
             raise Refuted(f"what came back differs: {'; '.join(wrong)}")
         text = f"{found.repositories} repositories, audit log up to entry {found.newest_entry}"
         return Proof(time.monotonic() - began, size, 0, text)
+
+    async def _ensure(self, identity: str) -> None:
+        await self._replication.control.info()  # says at once that Litestream does not run
+        await self._replication.ensure(identity)
 
     async def _restores(self, repository_id: str) -> int:
         row = await self._backups.replica(repository_id)
