@@ -42,7 +42,8 @@ def test_commands_and_a_running_server_work_on_the_same_files(command: Command) 
         until_sync(lambda: re.search(r"/setup/\S{20,}", server.out()), what="the set-up link")
         status = command("status", "--json").json
         assert status.keys() >= PROMISED and status["pid"] == server.process.pid
-        assert [child["state"] for child in status["children"]] == ["running"]
+        states = {child["name"]: child["state"] for child in status["children"]}
+        assert states.keys() == {"fossil", "litestream"} and states["fossil"] == "running"
         shown = command("status").out
         assert status["url"] in shown and "fossil" in shown
         made = command("repo", "create", "beside", "--json").json
