@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,6 +66,7 @@ class Ground:
         self._shelf = shelf
         self._url = url
         self._is_begun = False
+        self._writing = threading.Lock()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -106,8 +108,9 @@ class Ground:
 
     def note(self, brought: Brought) -> None:
         """This one is back: an interrupted rebuild need not fetch it again."""
-        self.done[brought.id] = brought
-        self.write_marker()
+        with self._writing:  # asked from several threads
+            self.done[brought.id] = brought
+            self.write_marker()
 
     def write_marker(self) -> None:
         document = {
@@ -138,28 +141,25 @@ class Ground:
     def _check_empty(self) -> None:
         if half_done(self._settings) is not None:
             return
-        with suppress(FileNotFoundError):
-            found = self._first_content()
-            if found:
-                raise Conflict(
-                    f"the data folder {self._settings.data} is not empty: {found}", hint=EMPTY
-                )
+        if self._settings.data.exists() and (found := self._first_content()):
+            raise Conflict(
+                f"the data folder {self._settings.data} is not empty: {found}", hint=EMPTY
+            )
 
     def _first_content(self) -> str:
         """What there is of somebody's, in words; empty when nothing."""
         settings = self._settings
         database = settings.database_file.name
-        for entry in os.scandir(settings.data):
-            if entry.name not in _OWN and not entry.name.startswith(database):
-                return f"there is {entry.name}"
+        for name in sorted(os.listdir(settings.data)):
+            if name not in _OWN and not name.startswith(database):
+                return f"there is {name}"
         for folder, known in (
             (settings.repos, _JAIL),
             (settings.store, set()),
             (settings.incoming, set()),
             (settings.undo, set()),
         ):
-            names = _names(folder) - known
-            if names:
+            if names := _names(folder) - known:
                 return f"{folder.relative_to(settings.data)} holds {min(names)}"
         if settings.database_file.exists() and not control_db.is_unused(settings.database_file):
             return f"{database} has repositories or people in it"
