@@ -38,6 +38,7 @@ from fossilrepo.services.links import Links
 from fossilrepo.services.manifest import Manifest
 from fossilrepo.services.mending import Mending
 from fossilrepo.services.projection import Projection
+from fossilrepo.services.rebuild_ground import refuse_half_done
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
 from fossilrepo.services.retention import Retention
@@ -136,6 +137,7 @@ async def open_core(
 
 
 def prepare(settings: Settings) -> None:
+    refuse_half_done(settings)
     try:
         Shelf(settings, service_identity(settings.data)).prepare()
     except OSError as error:

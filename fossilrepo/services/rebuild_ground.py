@@ -44,11 +44,11 @@ def half_done(settings: Settings) -> str | None:
 
 
 def refuse_half_done(settings: Settings) -> None:
-    """Conflict on a folder whose rebuild was interrupted: what is there is not all."""
+    """Conflict on a folder whose rebuild has not ended: what is there is not all."""
     if (url := half_done(settings)) is not None:
         raise Conflict(
-            f"the rebuild of {settings.data} from {url} was interrupted",
-            hint=f"go on with `fossilrepo backup rebuild --from {url}`",
+            f"the rebuild of {settings.data} from {url} is not done",
+            hint=f"when it does not run any more: `fossilrepo backup rebuild --from {url}` goes on",
         )
 
 

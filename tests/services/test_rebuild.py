@@ -17,12 +17,11 @@ from typing import Any
 import pytest
 
 from fossilrepo.config import Backup, Database, Limits, Server, Settings
-from fossilrepo.core import open_services
+from fossilrepo.core import open_services, prepare
 from fossilrepo.errors import Conflict, Damaged, FossilrepoError, InvalidInput, NotFound
 from fossilrepo.models import CONTROL_ID, Actor, RepositoryState, Visibility
 from fossilrepo.runtime.locks import acquire_single
 from fossilrepo.services.rebuild import Wish, rebuild_from
-from fossilrepo.services.rebuild_ground import refuse_half_done
 from fossilrepo.services.rebuild_report import KeyUse, Report, Result
 from fossilrepo.tools import control_db
 from fossilrepo.tools.fossil_users import password_hash
@@ -397,8 +396,8 @@ async def test_a_rebuild_that_was_killed_goes_on(settings: Settings, lost: Lost)
     finally:
         process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait)
-    with pytest.raises(Conflict, match="interrupted"):
-        refuse_half_done(settings)
+    with pytest.raises(Conflict, match="is not done"):
+        prepare(settings)
     done = {one["id"] for one in json.loads(marker.read_text())["done"]}
     assert len(done) < 4
     kept = {identity: (settings.store / f"{identity}.fossil").stat().st_ino for identity in done}
@@ -410,7 +409,7 @@ async def test_a_rebuild_that_was_killed_goes_on(settings: Settings, lost: Lost)
         file = settings.store / f"{lost.ids[name]}.fossil"
         assert artifacts(file) == lost.artifacts[name]
         assert kept.get(lost.ids[name], file.stat().st_ino) == file.stat().st_ino
-    refuse_half_done(settings)
+    prepare(settings)
 
 
 async def test_a_host_started_on_the_replica_before_the_rebuild_hides_nothing(
@@ -460,6 +459,25 @@ async def test_rows_come_into_an_empty_postgresql_and_into_no_other(
     with pytest.raises(Conflict, match="PostgreSQL"):
         await rebuilt(other, lost)
     assert not other.data.exists()
+
+
+async def test_the_replica_in_the_data_folder_itself_is_enough(
+    tmp_path: Path, lost: Lost
+) -> None:
+    settings = settings_for(tmp_path / "data", {})
+    settings.data.mkdir()
+    lost.replica.rename(settings.data / "backups")
+    before = tree(settings.data / "backups")
+    lost = replace(lost, replica=settings.data / "backups")
+    wrong = tmp_path / "wrong.key"
+    async with open_services(settings_for(tmp_path / "other", {})) as services:
+        shutil.copy(services.settings.key_file, wrong)
+    with pytest.raises(InvalidInput):
+        await rebuilt(settings, lost, key_file=wrong)
+    assert os.listdir(settings.data) == ["backups"]
+    report = await rebuilt(settings, lost, key_file=lost.key)
+    assert report.ok and len(report.repositories) == 4
+    assert tree(settings.data / "backups") == before
 
 
 async def test_a_host_comes_back_from_a_bucket(
