@@ -17,8 +17,11 @@ from fossilrepo.tools.target import Stored
 SNAPSHOT_LEVEL = 9
 TOP = 20
 DAYS_PER_MONTH = 30.0
-# A day of one idle database on S3, counted at the server with the generated configuration.
-LISTS_PER_DATABASE_PER_DAY = 86400 / 30 + 86400 / 300 + 24 + 2 * 86400 / 300
+# Counted at the server with the generated configuration: an idle database is listed when
+# its objects of level 0 are looked after, every 5 minutes, and a changed one at every
+# object of a higher level.
+LISTS_PER_REPLICA_PER_DAY = 2 * 86400 / 300
+LISTS_PER_OBJECT = 3
 _OBJECT = re.compile(
     r"(?P<name>[^/]+)/(?:ltx/)?(?P<level>[0-9a-f]{1,4})/(?P<low>[0-9a-f]{16})-(?P<high>[0-9a-f]{16})\.ltx"
 )
@@ -126,6 +129,8 @@ def forecast(
         else:
             retained += entry.size
         sizes.append(ReplicaSize(name, labels[name], entry.size, entry.objects, per_day))
+    objects_per_day = sum(entry.day_objects for entry in present.values())
+    lists = len(present) * LISTS_PER_REPLICA_PER_DAY + objects_per_day * LISTS_PER_OBJECT
     total = sum(size.size_bytes for size in sizes) + other.size
     per_day = snapshots + changes
     return Forecast(
@@ -144,7 +149,7 @@ def forecast(
         retained_bytes=retained + other.size,
         retention_days=days,
         put_requests_per_month=round(puts * DAYS_PER_MONTH),
-        list_requests_per_month=_lists(len(sizes)) if list_requests else 0,
+        list_requests_per_month=round(lists * DAYS_PER_MONTH) if list_requests else 0,
         room_bytes=room_bytes,
         full_in_days=_days(room_bytes, per_day, retained + other.size - total),
     )
@@ -165,10 +170,6 @@ def _add(entry: _Sum, level: int, low: int, high: int, size: int, recent: bool) 
         if level == 1:
             entry.syncs += high - low + 1
     entry.covered = max(entry.covered, high)
-
-
-def _lists(replicas: int) -> int:
-    return round(replicas * LISTS_PER_DATABASE_PER_DAY * DAYS_PER_MONTH)
 
 
 def _days(room: int | None, per_day: int, growth: int) -> float | None:

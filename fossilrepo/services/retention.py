@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlencode
 
 from fossilrepo.config import Settings, effective_retention
 from fossilrepo.db.backups import BackupStore
@@ -40,7 +39,7 @@ from fossilrepo.services.jobs import Jobs, Progress
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.services.trial_restore import CONTROL_FILE
-from fossilrepo.tools.targets import FileTarget, S3Target, Stored, Target, target_of
+from fossilrepo.tools.targets import FileTarget, Stored, Target, target_of
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +230,7 @@ class Retention:
 
         The earlier one is kept, with all that it holds, until somebody lets it go.
         """
-        url = address(self._replication.target)
+        url = self._replication.target.url
         before = await self._backups.targets()
         if before and before[0].url == url:
             return
@@ -300,7 +299,7 @@ class Retention:
             )
         if old.let_go_at is not None:
             raise Conflict(f"{old.url} was let go already")
-        if old.url in (targets[0].url, address(self._replication.target)):
+        if old.url in (targets[0].url, self._replication.target.url):
             raise Conflict(
                 f"{old.url} is in use", hint="set backup.url to another place and start the host"
             )
@@ -368,7 +367,7 @@ class Retention:
 
     async def _kept_targets(self) -> list[Target]:
         """Earlier places that still hold replicas, each once."""
-        in_use = address(self._replication.target)
+        in_use = self._replication.target.url
         urls = {
             target.url: None
             for target in await self._backups.targets()
@@ -417,16 +416,8 @@ class Retention:
         return max(0, int((disk.f_bavail - least) * disk.f_frsize))
 
 
-def address(target: Target) -> str:
-    """The target's URL with the server that it is on: enough to find it again later."""
-    if not isinstance(target, S3Target):
-        return target.url
-    query = {"endpoint": target.endpoint} if target.endpoint else {}
-    return f"{target.url}?{urlencode({**query, 'region': target.region}, safe=':/')}"
-
-
 def earlier(settings: Settings, url: str) -> Target:
-    """The target that `address` gave this for; with no server in it, Amazon's, not today's."""
+    """The target of this URL; without a server in it Amazon's, not the one configured now."""
     backup = settings.backup.model_copy(update={"endpoint": "", "region": ""})
     return target_of(settings.model_copy(update={"backup": backup}), url)
 

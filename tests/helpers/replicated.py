@@ -21,7 +21,7 @@ from fossilrepo.core import Core, open_core
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.models import Actor, Job, Repository
+from fossilrepo.models import CONTROL_ID, Actor, Job, Repository
 from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.runtime.process import Command
 from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
@@ -70,6 +70,8 @@ class Replicated:
 
     async def _is_known(self, repository_id: str) -> bool:
         path = self.core.shelf.file(repository_id)
+        if repository_id == CONTROL_ID:
+            path = self.settings.database_file
         return any(str(path) in str(entry) for entry in await self.replication.control.databases())
 
     def file(self, repository: Repository) -> Path:

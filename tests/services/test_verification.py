@@ -139,11 +139,11 @@ async def test_a_replica_of_something_else_or_of_before_fails_the_trial(host: Re
     job = await verified(host, "demo")
     assert "newest push (rcvid)" in job.error and "artifacts" in job.error
 
+    await break_file(host, demo)  # or Litestream would begin a new replica
     shutil.rmtree(replica_folder(host, demo.id))
     shutil.copytree(replica_folder(host, other.id), replica_folder(host, demo.id))
     assert "project code" in (await verified(host, "demo")).error
 
-    await break_file(host, demo)  # or a new replica would be begun
     shutil.rmtree(replica_folder(host, demo.id))
     assert "there is nothing of it on the replica" in (await verified(host, "demo")).error
 
