@@ -219,7 +219,7 @@ class Folder:
         for name in served.keys() - wanted.keys():
             self._shelf.stop_serving(name)
         for name, identity in wanted.items():
-            if served.get(name) != identity:
+            if served.get(name) != identity and not self._shelf.in_maintenance(name):
                 self._shelf.serve(name, identity)
             if not self._shelf.has_plain_file(name):
                 self._shelf.put_name(name, identity)

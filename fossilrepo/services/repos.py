@@ -345,10 +345,10 @@ class Repositories(Catalog):
 
         Conflict when the target exists; nothing is left of a copy that failed.
         """
-        await asyncio.to_thread(_check_target, target)
+        await asyncio.to_thread(check_target, target)
         scratch = await self.export_scratch(actor, name, with_users=with_users)
         try:
-            await asyncio.to_thread(_deliver, scratch, target)
+            await asyncio.to_thread(deliver, scratch, target)
         finally:
             self._shelf.discard(scratch)
 
@@ -421,14 +421,15 @@ def _admins_only(actor: Actor) -> None:
         raise Forbidden("only an administrator of the site may do this")
 
 
-def _check_target(target: Path) -> None:
+def check_target(target: Path) -> None:
+    """Refuse a file that is there already, or a folder that is not."""
     if os.path.lexists(target):
         raise Conflict(f"{target} exists already", hint="choose another file name")
     if not target.parent.is_dir():
         raise InvalidInput(f"there is no folder {target.parent}", field="file")
 
 
-def _deliver(scratch: Path, target: Path) -> None:
+def deliver(scratch: Path, target: Path) -> None:
     """Copy next to the target, then link: never half a file, never over another one."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

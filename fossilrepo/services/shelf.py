@@ -32,6 +32,7 @@ class Shelf:
         self.scratch = settings.scratch
         self.incoming = settings.incoming
         self.maintenance = settings.run_dir / "maintenance"
+        self.undo = settings.undo
         self._settings = settings
         self._identity = identity
         self._using = -1
@@ -50,6 +51,7 @@ class Shelf:
             self._settings.run_dir,
             self._settings.logs,
             self.maintenance,
+            self.undo,
         ):
             folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -59,7 +61,15 @@ class Shelf:
         owner = data.stat()
         if os.geteuid() != 0 or owner.st_uid == 0:
             return
-        folders = (self._settings.run_dir, self._settings.logs, self.incoming, self.scratch)
+        folders = (
+            self._settings.run_dir,
+            self._settings.logs,
+            self.incoming,
+            self.scratch,
+            self.undo,
+            self._settings.litestream_state,
+            self._settings.data / "backups",
+        )
         for path in (*data.iterdir(), *(inside for f in folders for inside in f.rglob("*"))):
             with suppress(FileNotFoundError):
                 if path.lstat().st_uid == 0:
@@ -118,6 +128,28 @@ class Shelf:
         if (self.maintenance / name).exists():
             return HostState.MAINTENANCE
         return HostState.UNKNOWN
+
+    def begin_maintenance(self, name: str, owner: str) -> None:
+        """Nobody is served the repository until the end; its host says that it is at work.
+
+        `owner` marks the process: what a crash leaves is known by it.
+        """
+        (self.maintenance / name).write_text(owner)
+        self.stop_serving(name)
+
+    def end_maintenance(self, name: str) -> None:
+        (self.maintenance / name).unlink(missing_ok=True)
+
+    def in_maintenance(self, name: str) -> bool:
+        return (self.maintenance / name).exists()
+
+    def maintenance_owners(self) -> dict[str, str]:
+        """Names under maintenance, with the mark of the process that began it."""
+        found = {}
+        for path in self.maintenance.iterdir():
+            with suppress(FileNotFoundError):
+                found[path.name] = path.read_text()
+        return found
 
     def identity_of_link(self, link: Path) -> str | None:
         """The identity that a link in the folder of names leads to, None when it is not ours."""

@@ -12,11 +12,12 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, Unavailable
@@ -138,23 +139,53 @@ def read_facts(path: Path) -> Facts:
         )
 
 
-def recent_checkins(path: Path, limit: int) -> list[CheckIn]:
-    """The newest check-ins, newest first."""
-    with reading(path) as db:
-        rows = db.execute(
-            """SELECT b.uuid, e.mtime, coalesce(e.euser, e.user), u.login,
+_CHECKINS = """SELECT b.uuid, e.mtime, coalesce(e.euser, e.user), u.login,
                       coalesce(e.ecomment, e.comment),
                       (SELECT x.value FROM tagxref x JOIN tag USING (tagid)
                         WHERE tag.tagname = 'branch' AND x.rid = e.objid AND x.tagtype > 0)
                  FROM event e JOIN blob b ON b.rid = e.objid
                  LEFT JOIN rcvfrom r ON r.rcvid = b.rcvid LEFT JOIN user u ON u.uid = r.uid
-                WHERE e.type = 'ci' ORDER BY e.mtime DESC LIMIT ?""",
-            (limit,),
-        ).fetchall()
-    return [
-        CheckIn(uuid, _time(at) or _EPOCH, user or "", pusher or "", text or "", branch or "")
-        for uuid, at, user, pusher, text, branch in rows
-    ]
+                WHERE e.type = 'ci'"""
+
+
+def recent_checkins(path: Path, limit: int) -> list[CheckIn]:
+    """The newest check-ins, newest first."""
+    with reading(path) as db:
+        found = db.execute(f"{_CHECKINS} ORDER BY e.mtime DESC LIMIT ?", (limit,))
+        return [_checkin(row) for row in found]
+
+
+def checkins_named(path: Path, hashes: Sequence[str]) -> list[CheckIn]:
+    """These check-ins, newest first; a few."""
+    places = ", ".join("?" * len(hashes))
+    with reading(path) as db:
+        found = db.execute(
+            f"{_CHECKINS} AND b.uuid IN ({places}) ORDER BY e.mtime DESC", tuple(hashes)
+        )
+        return [_checkin(row) for row in found]
+
+
+def _checkin(row: tuple[Any, ...]) -> CheckIn:
+    uuid, at, user, pusher, text, branch = row
+    return CheckIn(uuid, _time(at) or _EPOCH, user or "", pusher or "", text or "", branch or "")
+
+
+def held(path: Path) -> dict[str, dict[str, float]]:
+    """What the repository holds: kind of event (`uv`: unversioned files), hash, time in days."""
+    found: dict[str, dict[str, float]] = {}
+    with reading(path) as db:
+        for kind, uuid, mtime in db.execute(
+            "SELECT e.type, b.uuid, e.mtime FROM event e JOIN blob b ON b.rid = e.objid"
+        ):
+            found.setdefault(kind, {})[uuid] = float(mtime or 0)
+        if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'unversioned'").fetchone():
+            found["uv"] = {
+                f"{name} {uuid}": float(mtime or 0)
+                for name, uuid, mtime in db.execute(
+                    "SELECT name, hash, mtime FROM unversioned WHERE hash IS NOT NULL"
+                )
+            }
+    return found
 
 
 def config(db: sqlite3.Connection, name: str) -> str | None:
