@@ -7,7 +7,6 @@ rebuild into a scratch folder, with a record kept and the folder removed.
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import signal
 from collections.abc import Coroutine
@@ -93,14 +92,22 @@ def drill(
     )
     given = key_file or (settings.key_file if settings.key_file.is_file() else None)
     asked = source or settings.backup.url
-    report = _run(_rebuild(settings, scratch, asked, given, workers, True))
-    _keep_record(settings, report)
-    if not keep:
-        for entry in place.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        if not existed:
-            place.rmdir()
+    try:
+        report = _run(_rebuild(settings, scratch, asked, given, workers, True))
+        _keep_record(settings, report)
+    finally:
+        if not keep:
+            _clear(place, existed)
     _show(report, as_json)
+
+
+def _clear(place: Path, existed: bool) -> None:
+    if not place.exists():
+        return
+    for entry in place.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    if not existed:
+        place.rmdir()
 
 
 def _check_apart(place: Path, data: Path) -> None:
@@ -162,10 +169,10 @@ def _run(work: Coroutine[Any, Any, Report]) -> Report:
 
 def _keep_record(settings: Settings, report: Report) -> None:
     """Beside the host's own logs, where the next person looks for it."""
-    settings.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = f"drill-{now():%Y%m%dT%H%M%SZ}.json"
-    (settings.logs / name).write_text(json.dumps(report.as_dict(), indent=1))
-    output.note(f"the record is {settings.logs / name}")
+    from fossilrepo.services.rebuild_ground import keep_record
+
+    path = keep_record(settings, f"drill-{now():%Y%m%dT%H%M%SZ}", report.as_dict())
+    output.note(f"the record is {path}")
 
 
 def _show(report: Report, as_json: bool) -> None:
@@ -219,7 +226,7 @@ def lines(report: Report) -> list[str]:
         *report.notes,
     ]
     if report.purged:
-        said.append(f"{report.purged} purged before stay so")
+        said.append(f"not brought back, because it was purged: {report.purged}")
     return said
 
 

@@ -9,13 +9,11 @@ it is served before the end, and the replica is only read.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,7 @@ from fossilrepo.services.audit import Audit
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.rebuild_control import Recovered
 from fossilrepo.services.rebuild_file import Bringer
-from fossilrepo.services.rebuild_ground import Ground, write_private
+from fossilrepo.services.rebuild_ground import Ground, keep_record
 from fossilrepo.services.rebuild_report import Brought, KeyUse, Report, Result
 from fossilrepo.services.rebuild_rows import Rows
 from fossilrepo.services.shelf import SUFFIX, Shelf
@@ -171,7 +169,8 @@ class _Rebuild:
             )
         finally:
             await database.close()
-        await asyncio.to_thread(self._keep, report)
+        name = f"rebuild-{now():%Y%m%dT%H%M%SZ}"
+        await asyncio.to_thread(keep_record, self._settings, name, report.as_dict())
         await asyncio.to_thread(self._ground.end)
         return report
 
@@ -304,11 +303,6 @@ class _Rebuild:
             purged=purged,
             notes=tuple(found.notes),
         )
-
-    def _keep(self, report: Report) -> None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        text = json.dumps(report.as_dict(), indent=1)
-        write_private(self._settings.logs / f"rebuild-{stamp}.json", text.encode())
 
 
 def _told(brought: Brought, label: str | None, count: int, total: int) -> str:

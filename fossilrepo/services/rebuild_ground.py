@@ -78,7 +78,10 @@ class Ground:
         self._check_empty()
         before = set(self._paths())
         run = self._settings.run_dir
-        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if made:
+            self._settings.data.mkdir(parents=True)
+            self._settings.data.chmod(0o711)  # as at a first start: Fossil passes through it
+        run.mkdir(mode=0o700, exist_ok=True)
         with acquire_single(run / "lock", what=f"fossilrepo on {self._settings.data}"):
             try:
                 self._check_empty()
@@ -213,3 +216,14 @@ def write_private(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise FossilrepoError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def keep_record(settings: Settings, name: str, document: dict[str, Any]) -> Path:
+    """A report among the logs, of the account that the folder is of; where it lies."""
+    settings.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = settings.logs / f"{name}.json"
+    write_private(path, json.dumps(document, indent=1).encode())
+    owner = settings.logs.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(path, owner.st_uid, owner.st_gid)
+    return path

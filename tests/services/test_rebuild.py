@@ -210,6 +210,7 @@ async def test_the_rebuilt_host_goes_on_with_the_same_replica(
     await rebuilt(settings, lost, key_file=lost.key)
     async with replicated(settings) as host:
         one = await host.core.services.repos.get(ADMIN, "one")
+        await host.replicate(one.id)
         await host.write(one, "written after the rebuild")
         await host.replicate(one.id)
         await host.core.services.accounts.create_user(HERE, "bob")
@@ -461,9 +462,36 @@ async def test_rows_come_into_an_empty_postgresql_and_into_no_other(
     assert not other.data.exists()
 
 
-async def test_the_replica_in_the_data_folder_itself_is_enough(
-    tmp_path: Path, lost: Lost
-) -> None:
+async def test_a_drill_leaves_its_record_and_nothing_else(lost: Lost, tmp_path: Path) -> None:
+    data, place = tmp_path / "live", tmp_path / "drill"
+    async with open_services(settings_for(data, {})):
+        pass
+    shutil.copy(lost.key, data / "secret.key")
+    before = (data / "fossilrepo.db").read_bytes()
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "FOSSILREPO_DATA_DIR": str(data),
+        "FOSSILREPO_BACKUP__URL": lost.url,
+    }
+    argv = [sys.executable, "-m", "fossilrepo", "backup", "drill", "--json", "--into", str(place)]
+    done = await asyncio.to_thread(
+        subprocess.run, argv, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"] and report["totals"]["restored"] == 4 and report["key"] == "given"
+    assert not place.exists() and (data / "fossilrepo.db").read_bytes() == before
+    assert json.loads(next(data.glob("logs/drill-*.json")).read_text()) == report
+    argv[-1] = str(data / "inside")
+    done = await asyncio.to_thread(
+        subprocess.run, argv, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and not (data / "inside").exists()
+
+
+async def test_the_replica_in_the_data_folder_itself_is_enough(tmp_path: Path, lost: Lost) -> None:
     settings = settings_for(tmp_path / "data", {})
     settings.data.mkdir()
     lost.replica.rename(settings.data / "backups")
