@@ -15,6 +15,7 @@ from typer.main import get_command
 from fossilrepo import __version__
 from fossilrepo.cli import (
     audit,
+    backup,
     config,
     context,
     doctor,
@@ -38,6 +39,7 @@ app.command("doctor")(doctor.doctor)
 repo.app.command("import")(imports.import_)
 repo.app.add_typer(trash.app, name="trash")
 app.add_typer(repo.app, name="repo")
+app.add_typer(backup.app, name="backup")
 app.add_typer(user.app, name="user")
 app.add_typer(tokens.app, name="api-token")
 app.command("audit")(audit.audit)
