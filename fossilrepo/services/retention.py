@@ -1,9 +1,8 @@
-"""What leaves the replica and when: purged repositories, old records, targets of before.
+"""What leaves the replica and when: purged repositories, undo copies, old records.
 
-Owns the removing of objects (listed before they go, never one of a repository that
-lives or lies in the trash), the rows of targets and the proof that a new one needs
-before the old one may go, and the forecast's inputs. Nothing that nobody knows is
-removed by itself; it is listed.
+Owns the removing of objects, listed before they go, never one of a repository that
+lives or lies in the trash, and the forecast's inputs. Nothing that nobody knows is
+removed by itself; it is listed. Other targets are `target_change`'s.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,11 +19,10 @@ from pathlib import Path
 from fossilrepo.config import Settings, effective_retention
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, NotFound
+from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import (
     CONTROL_ID,
     Actor,
-    BackupState,
     BackupTarget,
     Job,
     Replica,
@@ -35,11 +31,12 @@ from fossilrepo.models import (
 )
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.forecast import Forecast, forecast
-from fossilrepo.services.jobs import Jobs, Progress
+from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import SUFFIX, Shelf
-from fossilrepo.services.trial_restore import CONTROL_FILE
-from fossilrepo.tools.targets import FileTarget, Stored, Target, target_of
+from fossilrepo.services.target_change import TargetChange, is_replica
+from fossilrepo.services.trial_restore import CONTROL_FILE, CONTROL_LABEL
+from fossilrepo.tools.targets import FileTarget, Target
 
 log = logging.getLogger(__name__)
 
@@ -48,21 +45,6 @@ EVERY = timedelta(days=1)
 LOOK_EVERY = 600.0  # seconds, for the proof of a new target
 HISTORY = timedelta(days=400)
 FORECAST_FOR = 600.0  # seconds that one is good for
-CONTROL_LABEL = "control database"
-MANIFEST = "manifest.json"
-_UNPROVEN: dict[str, object] = {
-    "state": BackupState.UNKNOWN,
-    "behind_since": None,
-    "synced_at": None,
-    "txid": 0,
-    "replicated_txid": 0,
-    "proven_at": None,
-    "proven_seconds": None,
-    "proven_checkins": None,
-    "verify_at": None,
-    "verify_error": "",
-    "verify_wanted": True,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +73,8 @@ class Retention:
         self._backups = backups
         self._replication = replication
         self._shelf = shelf
-        self._jobs = jobs
         self._audit = audit
+        self._change = TargetChange(settings, store, backups, replication, jobs, audit)
         self._forecast: tuple[float, Forecast] | None = None
         self._forecasting = asyncio.Lock()
 
@@ -146,7 +128,7 @@ class Retention:
     async def _clear(self, row: Replica) -> None:
         label = row.label or row.repository_id
         objects, size = await self._remove(self._replication.target, row)
-        for target in await self._kept_targets():
+        for target in await self._change.kept():
             try:
                 more, more_size = await self._remove(target, row)
             except FossilrepoError as error:
@@ -187,7 +169,7 @@ class Retention:
         found = []
         for name in await self._replication.target.names():
             identity = name.removesuffix(SUFFIX)
-            if not _is_replica(name) or name == CONTROL_FILE or identity in known:
+            if not is_replica(name) or name == CONTROL_FILE or identity in known:
                 continue
             if objects := await self._replication.target.list(f"{name}/"):
                 newest = max(stored.modified for stored in objects)
@@ -223,157 +205,26 @@ class Retention:
 
     async def targets(self) -> list[BackupTarget]:
         """Every place where replicas are or were, the one in use first."""
-        return await self._backups.targets()
+        return await self._change.all()
 
     async def note_target(self) -> None:
-        """At start, before replication runs: another target than the last has proven nothing.
-
-        The earlier one is kept, with all that it holds, until somebody lets it go.
-        """
-        url = self._replication.target.url
-        before = await self._backups.targets()
-        if before and before[0].url == url:
-            return
-        await self._backups.add_target(url)
-        if not before:
-            return
-        for target in before:  # an earlier place that is in use again is no earlier one any more
-            if target.url == url and target.let_go_at is None:
-                await self._backups.update_target(target.id, let_go_at=now())
-        log.warning("backups go to %s from now on; %s is kept as it is", url, before[0].url)
-        rows = [row for row in await self._backups.replicas() if row.purged_at is None]
-        await self._backups.note_all({row.repository_id: dict(_UNPROVEN) for row in rows})
-        await self._replication.load()
-        await self._audit.record(Actor.system(), "backup.target", url, before=before[0].url)
+        """At start, before replication runs: see `TargetChange`."""
+        await self._change.note_target()
 
     async def note_proof(self) -> bool:
         """Whether the target in use is proven: everything was brought back from it once."""
-        targets = await self._backups.targets()
-        if not targets:
-            return False
-        current = targets[0]
-        if current.proven_at is not None:
-            return True
-        if await self.unproven():
-            return False
-        await self._backups.update_target(current.id, proven_at=now())
-        await self._audit.record(Actor.system(), "backup.target.proven", current.url)
-        return True
+        return await self._change.note_proof()
 
     async def unproven(self) -> list[str]:
         """What was not brought back from the target in use yet, for people."""
-        targets = await self._backups.targets()
-        rows = {row.repository_id: row for row in await self._backups.replicas()}
-        wanted = {r.id: r.label for r in await self._store.all()}
-        if self._settings.database.url == "sqlite":
-            wanted[CONTROL_ID] = CONTROL_LABEL
-        return [
-            label
-            for identity, label in wanted.items()
-            if not targets or not _proven_since(rows.get(identity), targets[0].since)
-        ]
+        return await self._change.unproven()
 
     async def let_go(self, actor: Actor, target_id: int, *, leave_objects: bool = False) -> Job:
         """Delete what is ours in an earlier target, once the one in use is proven.
 
         With `leave_objects` it is only taken off the list, as for a bucket that is gone.
         """
-        _admins_only(actor)
-        old = await self._check_old(target_id)
-
-        async def work(progress: Progress) -> None:
-            await self._check_old(target_id)
-            if not leave_objects:
-                await self._let_go(actor, old, progress)
-            await self._backups.update_target(old.id, let_go_at=now())
-            await self._audit.record(actor, "backup.target.let_go", old.url, left=leave_objects)
-
-        return await self._jobs.start("backup.let_go", old.url, actor, work)
-
-    async def _check_old(self, target_id: int) -> BackupTarget:
-        targets = await self._backups.targets()
-        old = next((target for target in targets if target.id == target_id), None)
-        if old is None:
-            raise NotFound(
-                f"there is no target {target_id}", hint="see `fossilrepo backup targets`"
-            )
-        if old.let_go_at is not None:
-            raise Conflict(f"{old.url} was let go already")
-        if old.url in (targets[0].url, self._replication.target.url):
-            raise Conflict(
-                f"{old.url} is in use", hint="set backup.url to another place and start the host"
-            )
-        if not await self.note_proof():
-            missing = await self.unproven()
-            shown = ", ".join(missing[:5]) + (" and others" if len(missing) > 5 else "")
-            raise Conflict(
-                f"{targets[0].url} is not proven yet: not restored from it on trial: {shown}",
-                hint="run `fossilrepo backup verify`, then try again",
-            )
-        return old
-
-    async def _let_go(self, actor: Actor, old: BackupTarget, progress: Progress) -> None:
-        target = earlier(self._settings, old.url)
-        await self._refuse_same_place(target, old.url)
-        found, unknown = await self._ours(target)
-        objects = sum(len(every) for every in found.values())
-        size = sum(stored.size for every in found.values() for stored in every)
-        progress.say(f"{objects} objects, {size} bytes of {len(found)} replicas go", 0.0)
-        if unknown:
-            progress.say(f"left where they are, nobody knows them: {', '.join(unknown)}", 0.0)
-        if only_here := await self._only_in(old):
-            progress.say(f"purged before the change, restorable from here only: {only_here}", 0.0)
-        await self._audit.record(actor, "backup.target.clear", old.url, objects=objects, bytes=size)
-        for number, name in enumerate(found):
-            await target.delete(f"{name}/")
-            progress.say(f"{name} removed", (number + 1) / (len(found) + 1))
-        await target.delete(MANIFEST)
-        state = self._settings.litestream_state / target.key
-        await asyncio.to_thread(shutil.rmtree, state, True)
-        progress.say(f"{objects} objects, {size} bytes removed from {old.url}", 1.0)
-
-    async def _refuse_same_place(self, target: Target, url: str) -> None:
-        """Two addresses can lead to one place: a link, a mount, another name of a server."""
-        key = f".fossilrepo-{secrets.token_hex(8)}"
-        await self._replication.target.put(key, b"is this the same place?")
-        try:
-            same = await target.get(key) is not None
-        finally:
-            await self._replication.target.delete(key)
-        if same or target.key == self._replication.target.key:
-            raise Conflict(
-                f"{url} is the place in use, by another name",
-                hint="take it off the list and leave its objects",
-            )
-
-    async def _ours(self, target: Target) -> tuple[dict[str, list[Stored]], list[str]]:
-        """What we put there, by name of the replica; names of replicas that we do not know."""
-        known = {f"{row.repository_id}{SUFFIX}" for row in await self._backups.replicas()}
-        known |= {f"{repository.id}{SUFFIX}" for repository in await self._store.all()}
-        names = [name for name in await target.names() if _is_replica(name)]
-        ours = [name for name in names if name in known or name == CONTROL_FILE]
-        found = {name: await target.list(f"{name}/") for name in ours}
-        return found, [name for name in names if name not in found]
-
-    async def _only_in(self, old: BackupTarget) -> str:
-        """Purged repositories that lie in a target of before, still within their time."""
-        targets = await self._backups.targets()
-        since = targets[0].since
-        return ", ".join(
-            row.label or row.repository_id
-            for row in await self._backups.replicas()
-            if row.purged_at and not row.cleared_at and old.since <= row.purged_at < since
-        )
-
-    async def _kept_targets(self) -> list[Target]:
-        """Earlier places that still hold replicas, each once."""
-        in_use = self._replication.target.url
-        urls = {
-            target.url: None
-            for target in await self._backups.targets()
-            if target.let_go_at is None and target.url != in_use
-        }
-        return [earlier(self._settings, url) for url in urls]
+        return await self._change.let_go(actor, target_id, leave_objects=leave_objects)
 
     # Forecast
 
@@ -416,26 +267,7 @@ class Retention:
         return max(0, int((disk.f_bavail - least) * disk.f_frsize))
 
 
-def earlier(settings: Settings, url: str) -> Target:
-    """The target of this URL; without a server in it Amazon's, not the one configured now."""
-    backup = settings.backup.model_copy(update={"endpoint": "", "region": ""})
-    return target_of(settings.model_copy(update={"backup": backup}), url)
-
-
-def _is_replica(name: str) -> bool:
-    return name == CONTROL_FILE or (name.endswith(SUFFIX) and is_id(name.removesuffix(SUFFIX)))
-
-
 def _labels(rows: Iterable[Replica]) -> dict[str, str]:
     found = {f"{row.repository_id}{SUFFIX}": row.label or row.repository_id for row in rows}
     found.pop(f"{CONTROL_ID}{SUFFIX}", None)
     return {**found, CONTROL_FILE: CONTROL_LABEL}
-
-
-def _proven_since(row: Replica | None, since: datetime) -> bool:
-    return row is not None and row.proven_at is not None and row.proven_at > since
-
-
-def _admins_only(actor: Actor) -> None:
-    if not actor.is_admin:
-        raise Forbidden("only an administrator of the site may do this")

@@ -35,6 +35,7 @@ from fossilrepo.tools.fossil import Fossil, Limits
 from fossilrepo.tools.fossil_db import Facts
 
 CONTROL_FILE = "fossilrepo.db"  # of the control database, in the replica
+CONTROL_LABEL = "control database"
 SECONDS = 3600.0  # for the restore, and for Fossil's check, each
 TRIES = 3  # when somebody restored the live file in place meanwhile
 ROOM = 1.25  # of the live file's size that must be free

@@ -1,9 +1,9 @@
 """Verification: every replica is brought back on trial, again and again, and what came of it.
 
-Owns whose turn it is, the records of trials, and the alert state of one that failed:
-an error in the log, an audit entry when it begins and when it ends, and an entry in
-`problems`. How a trial is made is `trial_restore`'s. One at a time over all processes,
-with a pause as long as the last one took.
+Owns the records of trials, and the alert state of one that failed: an error in the log,
+an audit entry when it begins and when it ends, and an entry in `problems`. How a trial
+is made is `trial_restore`'s, whose turn it is `trial_turn`'s. One at a time over all
+processes, with a pause as long as the last one took.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import NamedTuple
 
 from fossilrepo.config import Settings
@@ -29,8 +28,6 @@ from fossilrepo.models import (
     BackupState,
     Job,
     Replica,
-    Repository,
-    RepositoryState,
     VerificationRun,
     is_id,
     now,
@@ -40,19 +37,16 @@ from fossilrepo.services.audit import Audit
 from fossilrepo.services.jobs import Jobs, Progress
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import Shelf
-from fossilrepo.services.trial_restore import NoRoom, Proof, Refuted, TrialRestore
+from fossilrepo.services.trial_restore import CONTROL_LABEL, NoRoom, Proof, Refuted, TrialRestore
+from fossilrepo.services.trial_turn import Subject, is_broken, is_due, overdue, stamp, written_at
 from fossilrepo.tools.fossil import Fossil
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 60.0  # seconds
-AT_THE_LATEST = timedelta(days=7)
-OVERDUE = AT_THE_LATEST + timedelta(days=1)
-FAILED_AGAIN_AFTER = timedelta(hours=1)
 PUT_OFF_FOR = 600.0  # seconds, when nothing could be found out
 LOCK = "verify"
 LOCK_WAIT = 2 * 3600.0  # seconds that a request of a person waits for another trial
-CONTROL_LABEL = "control database"
 MEND = (
     "restore an earlier moment to a file to see what is whole (`fossilrepo backup points`), and "
     "have a new full copy made: `fossilrepo backup verify` tells when it is whole again"
@@ -64,15 +58,6 @@ class Verdict(StrEnum):
     PROVEN = "proven"
     FAILED = "failed"
     PUT_OFF = "put off"  # nothing could be found out: no verdict on the replica
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is verified: a repository, or the control database when there is none."""
-
-    id: str
-    label: str
-    repository: Repository | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +142,7 @@ class Verification:
                 continue
             changed = await asyncio.to_thread(self._changed_at, subject)
             if is_due(row, changed, at, self._settings.backup.verify):
-                waiting.append((not row.verify_wanted, _stamp(row.proven_at), subject))
+                waiting.append((not row.verify_wanted, stamp(row.proven_at), subject))
         waiting.sort(key=lambda entry: entry[:2])
         return [subject for _, _, subject in waiting]
 
@@ -167,7 +152,7 @@ class Verification:
         if put_off is not None and time.monotonic() - put_off < PUT_OFF_FOR:
             return False
         state = self._replication.standing(subject.id).state
-        return state in (BackupState.CURRENT, BackupState.BEHIND) or _is_broken(subject)
+        return state in (BackupState.CURRENT, BackupState.BEHIND) or is_broken(subject)
 
     async def _subjects(self) -> list[Subject]:
         """Every repository, also in the trash, and the control database."""
@@ -181,7 +166,7 @@ class Verification:
         path = self._settings.database_file
         if subject.repository is not None:
             path = self._shelf.file(subject.id)
-        return _written_at(path)
+        return written_at(path)
 
     # One trial and its record
 
@@ -353,7 +338,7 @@ class Verification:
             if row is not None and row.verify_error:
                 what = f"its trial restore failed: {row.verify_error}"
                 failed.append(Problem(subject.label, what, await self._failing_since(row), MEND))
-            elif row is not None and (since := _overdue(subject, row, began)):
+            elif row is not None and (since := overdue(subject, row, began)):
                 what, mend = await self._why_late(subject)
                 late.append(Problem(subject.label, what, since, mend))
         return failed + late
@@ -372,46 +357,6 @@ class Verification:
         if last and not last[0].ok:
             return last[0].detail, FREE_SPACE
         return "not restored on trial for a long time", "see `fossilrepo backup status`"
-
-
-def is_due(row: Replica, changed_at: float | None, at: datetime, verify: float) -> bool:
-    """Whether a trial is due; `verify` is in seconds, `changed_at` a time of a file."""
-    tried = row.verify_at
-    if tried is not None and (row.proven_at is None or tried > row.proven_at):
-        return not timedelta(0) <= at - tried < FAILED_AGAIN_AFTER  # the last one failed
-    if row.verify_wanted or row.proven_at is None:
-        return True
-    age = at - row.proven_at
-    if age >= AT_THE_LATEST or age < timedelta(0):  # or the clock was set back
-        return True
-    changed = changed_at is not None and changed_at > row.proven_at.timestamp()
-    return changed and age.total_seconds() >= verify
-
-
-def _overdue(subject: Subject, row: Replica, target_since: datetime | None) -> datetime | None:
-    """Since when it should have been proven, when that is too long ago."""
-    created = subject.repository.created_at if subject.repository else None
-    last = row.proven_at or max(filter(None, (created, target_since)), default=None)
-    return last if last is not None and now() - last > OVERDUE else None
-
-
-def _is_broken(subject: Subject) -> bool:
-    return subject.repository is not None and subject.repository.state is RepositoryState.BROKEN
-
-
-def _written_at(path: Path) -> float | None:
-    """An empty log is no change: reading a database makes one."""
-    times = []
-    for name in (path, path.with_name(path.name + "-wal")):
-        with suppress(FileNotFoundError):
-            status = name.stat()
-            if status.st_size:
-                times.append(status.st_mtime)
-    return max(times, default=None)
-
-
-def _stamp(at: datetime | None) -> float:
-    return at.timestamp() if at else 0.0
 
 
 def _admins_only(actor: Actor) -> None:

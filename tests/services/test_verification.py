@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +25,8 @@ from fossilrepo.models import (
     now,
 )
 from fossilrepo.services.trial_restore import differences
-from fossilrepo.services.verification import LOCK, is_due
+from fossilrepo.services.trial_turn import is_due
+from fossilrepo.services.verification import LOCK
 from fossilrepo.tools.fossil_db import Facts
 from fossilrepo.tools.targets import FileTarget
 from tests.helpers import s3
@@ -153,6 +156,23 @@ async def break_file(host: Replicated, repository: Repository) -> None:
     await host.replication.control.stop(host.file(repository))
     host.file(repository).write_bytes(b"no database any more")
     await host.store.update(repository.id, state=RepositoryState.BROKEN, reason="no database")
+
+
+async def test_what_sqlite_and_what_fossil_find_wrong_in_a_copy_fails_the_trial(
+    host: Replicated,
+) -> None:
+    """Both replicas hold exactly what the live files do, which are not whole."""
+    lost_pages, wrong_hash = await host.create("lost-pages"), await host.create("wrong-hash")
+    with closing(sqlite3.connect(host.file(lost_pages))) as db, db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("DELETE FROM sqlite_schema WHERE type = 'index' AND name = 'event_i1'")
+    with closing(sqlite3.connect(host.file(wrong_hash))) as db, db:
+        db.execute("UPDATE blob SET uuid = replace(uuid, substr(uuid, 1, 4), 'dead')")
+    for repository in (lost_pages, wrong_hash):
+        await host.replication.ensure(repository.id)
+    assert "lost-pages (what was restored of" in (await verified(host, "lost-pages")).error
+    error = (await verified(host, "wrong-hash")).error
+    assert "wrong-hash (the restored file failed Fossil's integrity check" in error
 
 
 async def test_a_repository_that_grows_during_the_trial_passes(host: Replicated) -> None:
