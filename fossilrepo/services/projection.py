@@ -53,22 +53,38 @@ class Projection:
 
     async def plan(self, repository: Repository) -> fossil_users.Plan:
         """Who may do what in this repository now."""
-        users = await self._people.users()
-        secrets = await self._people.sync_secrets()
         archived = repository.state is RepositoryState.ARCHIVED
         return fossil_users.Plan(
-            users={
-                user.login: fossil_users.Account(
-                    password=self._keys.sync_password(secrets[user.id], repository.id),
-                    capabilities=READ if archived else ADMIN,
-                    full_name=user.name,
-                )
-                for user in users
-                if user.is_admin and not user.disabled
-            },
+            users=await self._admins(repository.id, READ if archived else ADMIN),
             pseudo=pseudo_users(repository),
             archived=archived,
         )
+
+    async def reading_plan(self, repository_id: str) -> fossil_users.Plan:
+        """For a copy of the repository that administrators look at, and nobody else.
+
+        They have the passwords in it that they have in the repository.
+        """
+        return fossil_users.Plan(
+            users=await self._admins(repository_id, READ),
+            pseudo=dict.fromkeys(fossil_users.PSEUDO_USERS, ""),
+            archived=True,
+        )
+
+    async def _admins(
+        self, repository_id: str, capabilities: str
+    ) -> dict[str, fossil_users.Account]:
+        users = await self._people.users()
+        secrets = await self._people.sync_secrets()
+        return {
+            user.login: fossil_users.Account(
+                password=self._keys.sync_password(secrets[user.id], repository_id),
+                capabilities=capabilities,
+                full_name=user.name,
+            )
+            for user in users
+            if user.is_admin and not user.disabled
+        }
 
     async def project(self, repository: Repository) -> bool:
         """Write what differs; True when something did."""

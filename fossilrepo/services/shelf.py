@@ -2,8 +2,8 @@
 
 Owns the paths and the links. `repos/NAME.fossil` is what people see,
 `repos/.served/NAME.fossil` is what Fossil serves; both lead to
-`repos/.store/ID.fossil`, which stays where it is for its whole life. Every
-change of a link is one atomic rename. Decides nothing about states.
+`repos/.store/ID.fossil`, which stays where it is for its whole life. Previews lie in
+`repos/.previews`. Every change of a link is one atomic rename. Decides nothing about states.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from fossilrepo.config import Settings
 from fossilrepo.errors import Unavailable
-from fossilrepo.models import HostState, is_id, is_name
+from fossilrepo.models import HostState, is_id, is_name, is_preview_name
 from fossilrepo.tools import jail
 from fossilrepo.tools.identity import Identity, give
 
@@ -29,6 +30,7 @@ class Shelf:
         self.repos = settings.repos
         self.store = settings.store
         self.served = settings.served
+        self.previews = settings.repos / ".previews"
         self.scratch = settings.scratch
         self.incoming = settings.incoming
         self.maintenance = settings.run_dir / "maintenance"
@@ -112,17 +114,17 @@ class Shelf:
         (self.served / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def served_names(self) -> dict[str, str]:
-        """Name to identity of what Fossil serves now."""
+        """Name to identity of the repositories that Fossil serves now, without previews."""
         return {
             entry.name.removesuffix(SUFFIX): Path(os.readlink(entry.path)).name.removesuffix(SUFFIX)
             for entry in os.scandir(self.served)
-            if entry.is_symlink()
+            if entry.is_symlink() and not self._previewed(entry.path)
         }
 
     def host_state(self, name: str) -> HostState:
         """What the host of this name answers with; two system calls, no database."""
         if not is_name(name):
-            return HostState.UNKNOWN
+            return HostState.SERVED if self.serves_preview(name) else HostState.UNKNOWN
         if (self.served / f"{name}{SUFFIX}").exists():
             return HostState.SERVED
         if (self.maintenance / name).exists():
@@ -150,6 +152,45 @@ class Shelf:
             with suppress(FileNotFoundError):
                 found[path.name] = path.read_text()
         return found
+
+    # Previews: the same folder is served, under names that no repository can have.
+
+    def preview_file(self, preview_id: str) -> Path:
+        return self.previews / f"{preview_id}{SUFFIX}"
+
+    def place_preview(self, scratch: Path, preview_id: str) -> None:
+        os.chmod(scratch, 0o640)
+        self.give(scratch)
+        os.rename(scratch, self.preview_file(preview_id))
+
+    def serve_preview(self, name: str, preview_id: str) -> None:
+        if not is_preview_name(name):
+            raise ValueError(f"not the name of a preview: {name!r}")
+        _put_link(self.served / f"{name}{SUFFIX}", f"../.previews/{preview_id}{SUFFIX}")
+
+    def serves_preview(self, name: str) -> bool:
+        return is_preview_name(name) and (self.served / f"{name}{SUFFIX}").exists()
+
+    def remove_preview(self, name: str, preview_id: str) -> None:
+        self.stop_serving(name)
+        self.discard(self.preview_file(preview_id))
+
+    def keep_previews(self, kept: Mapping[str, str]) -> None:
+        """Remove every file and link of previews that are not these: name to identity."""
+        for entry in os.scandir(self.served):
+            name = entry.name.removesuffix(SUFFIX)
+            if entry.is_symlink() and self._previewed(entry.path) not in (None, kept.get(name)):
+                Path(entry.path).unlink(missing_ok=True)
+        files = tuple(self.preview_file(preview_id).name for preview_id in kept.values())
+        for path in self.previews.iterdir():
+            if not path.name.startswith(files):
+                path.unlink(missing_ok=True)
+
+    def _previewed(self, link: str) -> str | None:
+        """The identity of the preview that a served link leads to; None for a repository's."""
+        target = os.readlink(link)
+        identity = target.removeprefix("../.previews/").removesuffix(SUFFIX)
+        return identity if target == f"../.previews/{identity}{SUFFIX}" else None
 
     def identity_of_link(self, link: Path) -> str | None:
         """The identity that a link in the folder of names leads to, None when it is not ours."""

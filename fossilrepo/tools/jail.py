@@ -77,10 +77,12 @@ def prepare(repos: Path, identity: Identity | None) -> None:
     Fossil drops to the owner of the folder, so it must be the account's, and so must
     every file in it, also after the account changed.
     """
-    for folder in (repos, repos / ".store", repos / ".served", repos / "tmp"):
+    closed = (repos / ".store", repos / ".previews")
+    for folder in (repos, *closed, repos / ".served", repos / "tmp"):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         give(folder, identity)
-    (repos / ".store").chmod(0o700)  # other accounts of the machine have no business in it
+    for folder in closed:
+        folder.chmod(0o700)  # other accounts of the machine have no business in it
     (repos / "dev").mkdir(mode=0o755, exist_ok=True)
     for name in _DEVICES:
         place = repos / "dev" / name
