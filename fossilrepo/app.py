@@ -79,6 +79,7 @@ async def _run(
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(core.shelf.empty_scratch)
         await services.jobs.recognise_interrupted()
+        await core.replacing.clear_stale()
         port = FossilPort(settings.fossil.listen)
         walls = await core.probe_walls()
         await services.retention.note_target()

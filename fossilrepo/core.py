@@ -29,6 +29,7 @@ from fossilrepo.services import Services
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
 from fossilrepo.services.audit import Audit
+from fossilrepo.services.bring_back import BringBack
 from fossilrepo.services.folder import Folder
 from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
@@ -37,10 +38,13 @@ from fossilrepo.services.keys import Keys
 from fossilrepo.services.links import Links
 from fossilrepo.services.manifest import Manifest
 from fossilrepo.services.mending import Mending
+from fossilrepo.services.points import Points
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.rebuild_ground import refuse_half_done
+from fossilrepo.services.replacing import Replacing
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
+from fossilrepo.services.restores import Restores
 from fossilrepo.services.retention import Retention
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.services.verification import Verification
@@ -65,6 +69,7 @@ class Core:
     adoption: Adoption
     mending: Mending
     manifest: Manifest
+    replacing: Replacing
     tasks: Tasks
     probe_walls: Callable[[], Awaitable[Walls]]
 
@@ -116,6 +121,9 @@ async def open_core(
         await replication.load()
         repos.backed_by(replication.standing)
         health.backed_by(replication)
+        bring_back = BringBack(replication, shelf, gate)
+        points = Points(store, backups, replication, shelf, bring_back)
+        replacing = Replacing(store, backups, replication, projection, shelf, locks)
         services = Services(
             settings=settings,
             repos=repos,
@@ -126,6 +134,9 @@ async def open_core(
             audit=audit,
             links=links,
             replication=replication,
+            restores=Restores(
+                settings, repos, points, bring_back, replacing, replication, shelf, jobs, audit
+            ),
             verification=Verification(
                 settings, store, backups, replication, shelf, fossil, jobs, audit, locks
             ),
@@ -133,7 +144,9 @@ async def open_core(
         )
         mending = Mending(replication, backups, shelf, audit)
         manifest = Manifest(settings, replication.target, Inventory(database), links)
-        yield Core(services, shelf, folder, adoption, mending, manifest, tasks, probe_walls)
+        yield Core(
+            services, shelf, folder, adoption, mending, manifest, replacing, tasks, probe_walls
+        )
 
 
 def prepare(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
+from fossilrepo.services.restores import Restores
 from fossilrepo.services.retention import Retention
 from fossilrepo.services.verification import Verification
 
@@ -28,5 +29,6 @@ class Services:
     audit: Audit
     links: Links
     replication: Replication
+    restores: Restores
     verification: Verification
     retention: Retention

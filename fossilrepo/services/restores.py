@@ -11,7 +11,6 @@ import asyncio
 from pathlib import Path
 
 from fossilrepo.config import Settings
-from fossilrepo.db.backups import BackupStore
 from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
 from fossilrepo.models import (
     CONTROL_ID,
@@ -19,7 +18,6 @@ from fossilrepo.models import (
     Job,
     Repository,
     RepositoryState,
-    Restoration,
     Trust,
     Visibility,
     iso,
@@ -42,7 +40,6 @@ class Restores:
         self,
         settings: Settings,
         repos: Repositories,
-        backups: BackupStore,
         points: Points,
         bring_back: BringBack,
         replacing: Replacing,
@@ -53,7 +50,6 @@ class Restores:
     ) -> None:
         self._settings = settings
         self._repos = repos
-        self._backups = backups
         self._points = points
         self._bring_back = bring_back
         self._replacing = replacing
@@ -65,14 +61,6 @@ class Restores:
     async def timeline(self, actor: Actor, key: str) -> Timeline:
         """What can be restored of a repository: by its name, or the identity of a deleted one."""
         return await self._points.timeline(actor, key)
-
-    async def undoable(self, repository_id: str) -> Restoration | None:
-        """The restore in place that `undo` would take back."""
-        for restoration in await self._backups.restorations(repository_id):
-            if restoration.undone_at is None:
-                there = await asyncio.to_thread((self._shelf.undo / restoration.file).exists)
-                return restoration if there else None
-        return None
 
     # Out of the way of the present
 
@@ -207,7 +195,7 @@ class Restores:
     async def undo(self, actor: Actor, name: str) -> Job:
         """Bring back exactly what the last restore in place replaced."""
         _subject, repository = await self._named(actor, name)
-        last = await self.undoable(repository.id)
+        last = await self._points.undoable(repository.id)
         if last is None:
             raise NotFound(
                 f"there is no restore of {name} that could be undone",
