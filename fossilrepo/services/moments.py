@@ -16,10 +16,10 @@ AHEAD = timedelta(seconds=5)  # another clock may be that much before ours
 EXAMPLES = "write 2026-11-24T15:04:05Z, 2026-11-24 15:04, 5m ago, yesterday 14:00, before CHECKIN"
 _NEWEST = {"", "now", "latest", "newest"}
 _BEFORE = re.compile(r"before\s+([0-9a-f]{4,64})")
-_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([a-z]+)\s+ago")
-_DAY = re.compile(r"(today|yesterday|\d{4}-\d\d-\d\d)(?:[t\s]\s*(.+))?")
+_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*([a-z]+)\s+ago", re.ASCII)
+_DAY = re.compile(r"(today|yesterday|\d{4}-\d\d-\d\d)(?:[t\s]\s*(.+))?", re.ASCII)
 _TIME = re.compile(
-    r"(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s*(z|utc|[+-]\d\d:?\d\d)?", re.ASCII
+    r"(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?\s*(z|utc|[+-][012]\d:?[0-5]\d)?", re.ASCII
 )
 _UNITS = {
     "second": 1, "sec": 1, "s": 1,
