@@ -356,6 +356,7 @@ async def _start_control(settings: Settings, services: Services, stack: AsyncExi
         return web.json_response(await services.health.status())
 
     async def backup(_request: web.Request) -> web.Response:
+        await services.replication.take_in()
         targets = await services.retention.targets()
         return web.json_response(report(services.replication, targets))
 

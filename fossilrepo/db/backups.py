@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
@@ -42,6 +42,18 @@ class BackupStore:
         async with self._db.read() as connection:
             row = (await connection.execute(query)).first()
         return rows.replica(row) if row else None
+
+    async def stamp(self) -> tuple[Any, ...]:
+        """Changes when a proof, a restore or a purge was noted, by whatever process."""
+        columns = (replicas.c.verify_at, replicas.c.proven_at, replicas.c.purged_at)
+        query = select(
+            *(func.max(column) for column in columns),
+            func.sum(replicas.c.restores),
+            func.count(replicas.c.cleared_at),
+            func.sum(case((replicas.c.verify_wanted, 1), else_=0)),
+        )
+        async with self._db.read() as connection:
+            return tuple((await connection.execute(query)).one())
 
     async def note(self, repository_id: str, **changes: Any) -> Replica:
         """Write the named columns, in a new row when there is none yet."""

@@ -79,6 +79,7 @@ class Replication:
         self._in_flight: set[str] = set()
         self._some = asyncio.Event()
         self._measuring = False
+        self._stamp: tuple[Any, ...] = ()
 
     # What is known
 
@@ -201,11 +202,17 @@ class Replication:
         standing = self._of(row.repository_id)
         standing.row = replace(row, **_measured(standing.row))
 
+    async def take_in(self) -> None:
+        """What others wrote into the rows, as the command line does beside a running host."""
+        stamp = await self._backups.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            for row in await self._backups.replicas():
+                self.refresh(row)
+
     async def _follow_rows(self) -> None:
         """Take in new repositories, other names, broken ones, and what others wrote."""
-        rows = {row.repository_id: row for row in await self._backups.replicas()}
-        for row in rows.values():
-            self.refresh(row)
+        await self.take_in()
         for repository in await self._store.all():
             standing = self._of(repository.id)
             self._set(standing, label=repository.label, project_code=repository.project_code)
@@ -257,6 +264,7 @@ class Replication:
             try:
                 await self._name_the_new()
                 await self.flush()
+                await self.take_in()
             except FossilrepoError as error:
                 log.warning("how the replicas stand could not be written: %s", error)
 
