@@ -8,8 +8,11 @@ them are used through here.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import resource
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,8 @@ from fossilrepo.tools.litestream_control import (
     put_tables,
 )
 from fossilrepo.tools.litestream_program import environment, program
-from fossilrepo.tools.litestream_restore import Ltx, Restored, ltx, restore
-from fossilrepo.tools.litestream_words import Lines, explain, lost_tables
+from fossilrepo.tools.litestream_restore import Ltx, Restored, ltx, reachable, restore
+from fossilrepo.tools.litestream_words import Lines, explain, lost_state, lost_tables
 from fossilrepo.tools.target import Target, seconds
 
 __all__ = [
@@ -39,16 +42,22 @@ __all__ = [
     "Synced",
     "configuration",
     "explain",
+    "lost_state",
     "lost_tables",
     "ltx",
     "program",
     "put_tables",
+    "reachable",
     "restore",
     "server_command",
     "write_configuration",
 ]
 
+log = logging.getLogger(__name__)
+
 CONTROL_DATABASE = "fossilrepo.db"
+_HANDLES_EACH = 5
+_HANDLES_MORE = 200
 
 _OWN_CHANGES = "30s"  # the store: `/sync` is asked on every change, this is for what was missed
 _CONTROL_CHANGES = "1s"
@@ -119,6 +128,25 @@ def write_configuration(path: Path, text: str) -> None:
 
 
 def server_command(settings: Settings, target: Target, config: Path) -> Command:
-    """Litestream with the configuration at `config`, for the supervisor. Blocks."""
+    """Litestream with the configuration at `config`, for the supervisor. Blocks.
+
+    It takes as many file handles as it may by itself; what it may is raised here where
+    that is too little for the repositories that there are.
+    """
+    with suppress(FileNotFoundError):
+        stored = sum(entry.name.endswith(".fossil") for entry in os.scandir(settings.store))
+        _raise_handles(_HANDLES_EACH * stored + _HANDLES_MORE)
     argv = (program(), "replicate", "-no-expand-env", "-config", str(config))
     return Command(argv, env=environment(target), cwd=settings.data)
+
+
+def _raise_handles(wanted: int) -> None:
+    """Our own limit, which the child inherits; only root may go past the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, wanted))
+    except (ValueError, OSError):
+        log.warning("Litestream wants %d file handles and may have %d: raise the limit of "
+                    "open files (LimitNOFILE) of the service", wanted, hard)  # fmt: skip

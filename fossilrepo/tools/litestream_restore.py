@@ -11,29 +11,32 @@ import asyncio
 import json
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-from fossilrepo.errors import Damaged, NotFound, ToolFailed, Unavailable
+from fossilrepo.errors import Damaged, NotFound, Unavailable
 from fossilrepo.runtime.process import Command, Finished, run
 from fossilrepo.tools.litestream_program import environment, program
 from fossilrepo.tools.litestream_words import explain
 from fossilrepo.tools.target import Target
 from fossilrepo.tools.target_file import FileTarget
+from fossilrepo.tools.target_s3 import S3Target
 
 Check = Literal["none", "quick", "full"]
 
 SNAPSHOT = 9
-_LIST_TIMEOUT = 120.0
-_LIST_LARGEST = 256 << 20
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.ltx")
 _DAMAGED = re.compile(
     r"integrity|corrupt|checksum|malformed|invalid ltx|decode (?:database|header|page|ltx)"
 )
+_KEY = re.compile(r"([0-9a-f]{4})/" + _NAME.pattern)
+_TIME_OF_OBJECT = "litestream-timestamp"
 _HEADER = 40  # bytes up to the time: magic, flags, page size, pages, two txids, milliseconds
 
 
@@ -57,30 +60,22 @@ class Restored:
 async def ltx(target: Target, name: str) -> list[Ltx]:
     """Every file of the replica of `name`; none when there is no replica.
 
-    Times are exact to the millisecond in a folder, to the second on S3.
+    Times are exact to the millisecond in a folder. In a bucket they are when the server
+    got the file: a little later than the content, half a minute for what was compacted.
     """
     if isinstance(target, FileTarget):
         return await asyncio.to_thread(_read_folder, target.folder / name / "ltx")
-    argv = (program(), "ltx", "-level", "all", "-json", target.replica_url(name))
-    command = Command(argv, env=environment(target))
-    ended = await run(command, timeout=_LIST_TIMEOUT, max_output=_LIST_LARGEST)
-    if ended.returncode != 0:
-        raise _unavailable(target, ended)
-    return sorted(map(_entry, json.loads(ended.stdout or b"[]") or []), key=_order)
+    found = []
+    for stored in await target.list(f"{name}/"):
+        match = _KEY.fullmatch(stored.key.removeprefix(f"{name}/"))
+        if match is not None:
+            level, first, last = (int(part, 16) for part in match.groups())
+            found.append(Ltx(level, first, last, stored.size, stored.modified))
+    return sorted(found, key=_order)
 
 
 def _order(file: Ltx) -> tuple[int, int]:
     return file.max_txid, file.level
-
-
-def _entry(entry: dict[str, str]) -> Ltx:
-    return Ltx(
-        level=int(entry["level"]),
-        min_txid=int(entry["min_txid"], 16),
-        max_txid=int(entry["max_txid"], 16),
-        size=int(entry["size"]),
-        at=datetime.fromisoformat(entry["timestamp"]),
-    )
 
 
 def _read_folder(folder: Path) -> list[Ltx]:
@@ -108,17 +103,21 @@ def _time_of(path: str) -> datetime:
 def reachable(files: Iterable[Ltx]) -> dict[int, datetime]:
     """Every transaction that can be restored, with the latest time of any content in it.
 
-    A restore begins at a snapshot (or the first file) and adds files without a gap.
+    A restore begins at a snapshot (or the first file) and adds files without a gap. Of
+    several files that end with one transaction, the earliest time is nearest to it.
     """
+    ordered = sorted(files, key=_order)
+    reached: list[int] = []
+    for file in ordered:
+        before = bisect_left(reached, file.max_txid) - 1
+        follows = before >= 0 and reached[before] >= file.min_txid - 1
+        if (file.min_txid <= 1 or follows) and reached[-1:] != [file.max_txid]:
+            reached.append(file.max_txid)
     times: dict[int, datetime] = {}
-    latest: datetime | None = None
-    for file in sorted(files, key=_order):
-        whole = file.min_txid <= 1
-        if not whole and not any(file.min_txid - 1 <= txid < file.max_txid for txid in times):
-            continue
-        latest = file.at if latest is None else max(latest, file.at)
-        times[file.max_txid] = min(times.get(file.max_txid, latest), latest)
-    return times
+    for file in ordered:
+        times[file.max_txid] = min(file.at, times.get(file.max_txid, file.at))
+    latest = accumulate((times[txid] for txid in reached), max)
+    return dict(zip(reached, latest, strict=True))
 
 
 async def restore(
@@ -136,6 +135,8 @@ async def restore(
     NotFound when there is no replica or the moment is before its first; Unavailable when
     the target cannot be reached; Damaged when what came is not whole.
     """
+    if not target.is_local:
+        await target.reachable()  # else the program would try for minutes
     if at is not None:
         txid = await _txid_at(target, name, at)
     options = ["-txid", f"{txid:016x}"] if txid is not None else []
@@ -154,11 +155,37 @@ async def restore(
 
 
 async def _txid_at(target: Target, name: str, at: datetime) -> int:
-    times = reachable(await ltx(target, name))
-    fitting = [txid for txid, latest in times.items() if latest <= at]
+    files = await ltx(target, name)
+    times = reachable(files)
+    fitting = sum(latest <= at for latest in times.values())
+    txids = list(times)
+    if isinstance(target, S3Target):
+        exact = _Exact(target, name, files)
+        while fitting > 0 and await exact.time(txids[fitting - 1]) > at:
+            fitting -= 1
+        while fitting < len(txids) and await exact.time(txids[fitting]) <= at:
+            fitting += 1
     if not fitting:
         raise _nothing(name, at if times else None)
-    return max(fitting)
+    return txids[fitting - 1]
+
+
+class _Exact:
+    """Times to the millisecond, which Litestream stores with each object of a bucket."""
+
+    def __init__(self, target: S3Target, name: str, files: list[Ltx]) -> None:
+        self._target = target
+        self._name = name
+        self._files = {file.max_txid: file for file in reversed(files)}
+        self._known: dict[int, datetime] = {}
+
+    async def time(self, txid: int) -> datetime:
+        if txid not in self._known:
+            file = self._files[txid]
+            key = f"{file.level:04x}/{file.min_txid:016x}-{file.max_txid:016x}.ltx"
+            stored = (await self._target.head(f"{self._name}/{key}")).get(_TIME_OF_OBJECT)
+            self._known[txid] = datetime.fromisoformat(stored) if stored else file.at
+        return self._known[txid]
 
 
 def _nothing(name: str, at: datetime | None = None) -> NotFound:
@@ -184,8 +211,6 @@ def _failure(target: Target, name: str, ended: Finished) -> Exception:
 
 def _unavailable(target: Target, ended: Finished) -> Exception:
     reason, hint = explain(_last(ended.stderr))
-    if "Litestream" in reason or not reason:
-        return ToolFailed(f"{target.url}: {reason}", hint=hint)
     return Unavailable(f"{target.url}: {reason}", hint=hint)
 
 

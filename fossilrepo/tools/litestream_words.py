@@ -45,6 +45,11 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "make room; it goes on by itself",
     ),
     (
+        r"cannot verify wal state.*no such file",
+        "Litestream's own record of this repository is gone",
+        "it begins a new full copy when it is started again",
+    ),
+    (
         r"no such table: _litestream_",
         "Litestream's tables are missing in the repository",
         "they are made again by themselves",
@@ -79,6 +84,11 @@ def explain(text: str) -> tuple[str, str]:
 def lost_tables(text: str) -> bool:
     """Whether the error says that Litestream's own two tables are gone from a database."""
     return "no such table: _litestream_" in text
+
+
+def lost_state(text: str) -> bool:
+    """Whether the error says that a database's state folder is gone; a restart mends it."""
+    return bool(re.search(r"cannot verify wal state.*no such file", text))
 
 
 def _short(text: str) -> str:
