@@ -48,8 +48,8 @@ PUT_OFF_FOR = 600.0  # seconds, when nothing could be found out
 LOCK = "verify"
 LOCK_WAIT = 2 * 3600.0  # seconds that a request of a person waits for another trial
 MEND = (
-    "restore an earlier moment to a file to see what is whole (`fossilrepo backup points`), and "
-    "have a new full copy made: `fossilrepo backup verify` tells when it is whole again"
+    "once it changes, the next whole copy (backup.snapshot_interval) replaces what is damaged; "
+    "another backup.url gets one at once; then run `fossilrepo backup verify`"
 )
 FREE_SPACE = "free some space on the server's disk, or lower limits.free_disk"
 
@@ -189,6 +189,12 @@ class Verification:
 
     async def _tried(self, subject: Subject) -> Proof:
         """A second trial when the first fails: what it read may have been compacted meanwhile."""
+        targets = await self._backups.targets()
+        if targets and targets[0].url != self._replication.target.url:
+            raise Unavailable(
+                f"{self._replication.target.url} is not in use yet",
+                hint="start the host again: it has another backup.url",
+            )
         with suppress(Refuted):
             return await self._once(subject)
         return await self._once(subject)

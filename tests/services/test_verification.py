@@ -276,6 +276,16 @@ async def test_while_litestream_is_away_nothing_is_claimed_of_the_replica(
         assert await host.verification.problems() == []
 
 
+async def test_a_target_that_no_host_uses_yet_is_not_judged(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async with replicated(replicated_settings(settings)) as host:
+        demo = await host.create("demo")
+        await host.backups.add_target((tmp_path / "elsewhere").as_uri())
+        assert "is not in use yet" in (await verified(host, "demo")).error
+        assert (await row_of(host, demo.id)).verify_error == ""
+
+
 async def test_what_was_not_proven_for_long_is_a_problem(host: Replicated) -> None:
     demo = await host.create("demo")
     since = now() - timedelta(days=30)
