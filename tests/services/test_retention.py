@@ -16,6 +16,7 @@ from fossilrepo.models import CONTROL_ID, Actor, BackupState, JobState, Restorat
 from fossilrepo.services.forecast import LISTS_PER_OBJECT, LISTS_PER_REPLICA_PER_DAY, forecast
 from fossilrepo.tools.targets import Stored, Target, target_of
 from tests.helpers import s3
+from tests.helpers.poll import until
 from tests.helpers.replicated import ADMIN, Replicated, replicated, replicated_settings
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -224,6 +225,24 @@ async def test_undo_copies_and_old_trials_go_after_their_time(settings: Settings
         assert left == [f"{UNKNOWN_ID}-{name}.fossil" for name in ("new", "under-way")]
         assert [r.file for r in await host.backups.restorations()] == [left[0]]
         assert len(await host.backups.verifications()) == 1
+
+
+async def test_the_host_clears_and_notes_the_proof_by_itself(settings: Settings) -> None:
+    settings = replicated_settings(settings, {"retention": "2d"})
+    async with replicated(settings, running=False) as host:
+        gone = "aaaaaaaaaaaa"
+        await put_replica(host.replication.target, f"{gone}.fossil")
+        await host.backups.note(gone, purged_at=now() - timedelta(days=3))
+        await proven(host)
+
+        async def done() -> bool:
+            (target,) = await host.retention.targets()
+            return target.proven_at is not None and not await host.replication.target.names()
+
+        running = asyncio.create_task(host.retention.run(first_after=0.01, every=0.01))
+        await until(done, what="the purged repository to be cleared")
+        running.cancel()
+        await asyncio.wait({running})
 
 
 def stored(name: str, level: int, low: int, high: int, size: int, days_old: float) -> Stored:

@@ -30,6 +30,7 @@ from fossilrepo.services.verification import LOCK
 from fossilrepo.tools.fossil_db import Facts
 from fossilrepo.tools.targets import FileTarget
 from tests.helpers import s3
+from tests.helpers.poll import until
 from tests.helpers.replicated import (
     ADMIN,
     Replicated,
@@ -261,6 +262,20 @@ async def test_a_turn_takes_the_most_due_and_leaves_what_cannot_be_told(host: Re
     assert [run.label for run in await host.verification.history()] == ["demo", "wanted"]
     assert await host.verification.due() == []
     assert await host.verification.turn(60.0) == 60.0
+
+
+async def test_the_host_proves_everything_by_itself(host: Replicated) -> None:
+    demo = await host.create("demo")
+    await host.replicate(CONTROL_ID)
+
+    async def all_proven() -> bool:
+        rows = [await row_of(host, identity) for identity in (demo.id, CONTROL_ID)]
+        return all(row.proven_at is not None for row in rows)
+
+    running = asyncio.create_task(host.verification.run(every=0.01))
+    await until(all_proven, what="both to be proven")
+    running.cancel()
+    await asyncio.wait({running})
 
 
 async def test_while_litestream_is_away_nothing_is_claimed_of_the_replica(
