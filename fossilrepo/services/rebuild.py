@@ -244,7 +244,11 @@ class _Rebuild:
         """How each came out, and how many were purged and stay so."""
         purged = {row.repository_id for row in await backups.replicas() if row.purged_at}
         if found.control is None:
-            purged |= {entry.id for entry in found.entries.values() if entry.purged_at}
+            gone = [entry for entry in found.entries.values() if entry.purged_at]
+            await backups.note_all(  # their replicas end when their time does
+                {e.id: {"label": e.deleted_name or "", "purged_at": e.purged_at} for e in gone}
+            )
+            purged |= {entry.id for entry in gone}
         else:
             purged -= known.keys()
         living = {entry.id for entry in found.entries.values() if entry.id not in purged}

@@ -11,7 +11,9 @@ import asyncio
 import errno
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from fossilrepo.errors import (
     Damaged,
@@ -29,8 +31,11 @@ from fossilrepo.tools.gate import Gate
 from fossilrepo.tools.litestream import Restored
 from fossilrepo.tools.target import Target
 
+T = TypeVar("T")
+
 PAUSES = (0.5, 2.0, 5.0)  # seconds before another try
 SECONDS = 3600.0  # for one restore
+AGAIN = "then start the rebuild again: it goes on where it was"
 SPARE = 16 * 2**20  # bytes; with less free than this the disk counts as full
 
 
@@ -50,7 +55,7 @@ class Bringer:
         began = time.monotonic()
         name = f"{identity}{SUFFIX}"
         try:
-            files = await litestream.ltx(self._source, name)
+            files = await self._tried(lambda: litestream.ltx(self._source, name))
             newest = max((file.max_txid for file in files), default=0)
             if before is not None and before.txid == newest:
                 return before
@@ -78,34 +83,47 @@ class Bringer:
         scratch = self._shelf.scratch_file(identity)
         try:
             restored = await self.restore(name, scratch)
-            await asyncio.to_thread(self._shelf.give, scratch)
-            checked = await self._gate.check_file(scratch)  # nothing else opens it before
-            found = checked.facts.project_code
-            if project_code and found != project_code:
-                raise Damaged(f"it holds another project, {found[:10]} and not {project_code[:10]}")
-            removed = await asyncio.to_thread(fossil_write.disarm, scratch, entering=True)
-            await asyncio.to_thread(returned.sign_everybody_out, scratch)
-            await self._fossil.test_integrity(scratch)
-            size = (await asyncio.to_thread(scratch.stat)).st_size
-            await asyncio.to_thread(self._shelf.place, scratch, identity)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full(self._shelf.scratch) from error
-            raise ToolFailed(f"it could not be stored: {error.strerror}") from error
-        except (Unavailable, ToolFailed):
-            self._stop_when_full()
-            raise
+            try:
+                size, checkins, removed = await self._placed(identity, scratch, project_code)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise _full(self._shelf.scratch) from error
+                raise ToolFailed(f"it could not be stored: {error.strerror}") from error
+            except (Unavailable, ToolFailed) as error:  # of this file, unless the disk is full
+                self._stop_when_full()
+                raise ToolFailed(error.message, hint=error.hint) from error
         finally:
             await asyncio.to_thread(self._shelf.discard, scratch)
-        return restored, size, checked.facts.checkins, tuple(sorted(removed))
+        return restored, size, checkins, removed
+
+    async def _placed(
+        self, identity: str, scratch: Path, project_code: str
+    ) -> tuple[int, int, tuple[str, ...]]:
+        """Look at what came, make it harmless, and put it into the store."""
+        await asyncio.to_thread(self._shelf.give, scratch)
+        checked = await self._gate.check_file(scratch)  # nothing else opens it before
+        found = checked.facts.project_code
+        if project_code and found != project_code:
+            raise Damaged(f"it holds another project, {found[:10]} and not {project_code[:10]}")
+        removed = await asyncio.to_thread(fossil_write.disarm, scratch, entering=True)
+        await asyncio.to_thread(returned.sign_everybody_out, scratch)
+        await self._fossil.test_integrity(scratch)
+        size = (await asyncio.to_thread(scratch.stat)).st_size
+        await asyncio.to_thread(self._shelf.place, scratch, identity)
+        return size, checked.facts.checkins, tuple(sorted(removed))
 
     async def restore(self, name: str, output: Path, txid: int | None = None) -> Restored:
         """The newest (or `txid`) of a replica, with SQLite's full check, tried a few times."""
+        return await self._tried(
+            lambda: litestream.restore(
+                self._source, name, output, txid=txid, check="full", timeout=SECONDS
+            )
+        )
+
+    async def _tried(self, call: Callable[[], Awaitable[T]]) -> T:
         for pause in (*PAUSES, None):
             try:
-                return await litestream.restore(
-                    self._source, name, output, txid=txid, check="full", timeout=SECONDS
-                )
+                return await call()
             except (Unavailable, ToolFailed) as error:
                 self._stop_when_full()
                 if pause is None:
@@ -115,9 +133,15 @@ class Bringer:
 
     async def _judged(self, error: FossilrepoError) -> FossilrepoError:
         """This replica's own fault, as long as the place itself answers."""
-        if await self._source.names():
+        try:
+            answers = bool(await self._source.names())
+        except Unavailable as away:
+            return Unavailable(away.message, hint=f"{away.hint}, {AGAIN}" if away.hint else AGAIN)
+        if answers:
             return ToolFailed(error.message, hint=error.hint)
-        return Unavailable(f"{self._source.url} is not there any more", hint="start it again")
+        return Unavailable(
+            f"{self._source.url} is not there any more", hint=f"bring it back, {AGAIN}"
+        )
 
     def _stop_when_full(self) -> None:
         disk = os.statvfs(self._shelf.scratch)
@@ -128,5 +152,5 @@ class Bringer:
 def _full(folder: Path) -> Unavailable:
     return Unavailable(
         f"the disk of {folder} is full",
-        hint="make room and start the rebuild again: it goes on where it was",
+        hint=f"make room, {AGAIN}",
     )

@@ -18,15 +18,23 @@ import pytest
 
 from fossilrepo.config import Backup, Database, Limits, Server, Settings
 from fossilrepo.core import open_services, prepare
-from fossilrepo.errors import Conflict, Damaged, FossilrepoError, InvalidInput, NotFound
+from fossilrepo.errors import (
+    Conflict,
+    Damaged,
+    FossilrepoError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
 from fossilrepo.models import CONTROL_ID, Actor, RepositoryState, Visibility
 from fossilrepo.runtime.locks import acquire_single
+from fossilrepo.services import rebuild_file
 from fossilrepo.services.rebuild import Wish, rebuild_from
 from fossilrepo.services.rebuild_report import KeyUse, Report, Result
 from fossilrepo.tools import control_db
 from fossilrepo.tools.fossil_users import password_hash
 from tests.helpers import s3
-from tests.helpers.poll import until_sync
+from tests.helpers.poll import until, until_sync
 from tests.helpers.replicated import ADMIN, Replicated, damage, replicated
 
 HERE = Actor.command_line()
@@ -268,6 +276,7 @@ async def test_without_the_control_database_the_manifest_tells_the_names(
         assert (two.id, two.title, two.visibility) == (lost.ids["two"], "Zwei", "private")
         assert two.state is RepositoryState.ARCHIVED
         assert [r.deleted_name for r in await services.repos.trash(ADMIN)] == ["gone"]
+        assert services.replication.standing(lost.ids["purged"]).purged_at is not None
         assert (await services.repos.get(ADMIN, "late")).id == lost.ids["late"]
         assert stored_password(settings, two.id) is None
         await services.accounts.create_user(HERE, "ada", is_admin=True)
@@ -370,6 +379,15 @@ async def test_a_folder_with_anything_of_anybodys_is_refused(
     assert tree(settings.data) == before
 
 
+def is_free(lock: Path) -> bool:
+    """A child that was just being started holds the killed one's files for a moment."""
+    try:
+        acquire_single(lock).close()
+    except Conflict:
+        return False
+    return True
+
+
 async def test_a_rebuild_that_was_killed_goes_on(settings: Settings, lost: Lost) -> None:
     script = (
         "import asyncio, pathlib, sys\n"
@@ -397,6 +415,7 @@ async def test_a_rebuild_that_was_killed_goes_on(settings: Settings, lost: Lost)
     finally:
         process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait)
+    await until(lambda: is_free(settings.run_dir / "lock"), what="its last child to let go")
     with pytest.raises(Conflict, match="is not done"):
         prepare(settings)
     done = {one["id"] for one in json.loads(marker.read_text())["done"]}
@@ -508,6 +527,41 @@ async def test_the_replica_in_the_data_folder_itself_is_enough(tmp_path: Path, l
     assert tree(settings.data / "backups") == before
 
 
+async def test_a_bucket_that_goes_away_in_between_is_waited_for_by_the_next_run(
+    lost: Lost, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild_file, "PAUSES", (0.05,))
+    with s3.rclone(tmp_path / "s3") as server:
+        for name, value in server.keys.items():
+            monkeypatch.setenv(name, value)
+        for path in lost.replica.rglob("*.ltx"):
+            _into_bucket(path, lost.replica, tmp_path / "s3" / "bucket" / "replica")
+        url = f"s3://bucket/replica?endpoint={server.endpoint}"
+
+        def stop_after_one(said: str) -> None:
+            if said.startswith("1 of"):
+                server.stop()
+
+        wish = Wish(lost.key, workers=1)
+        with pytest.raises(Unavailable) as outage:
+            await rebuild_from(settings, settings, url, wish, stop_after_one)
+        assert "goes on where it was" in outage.value.hint
+        server.start()
+        report = await rebuild_from(settings, settings, url, wish, lambda _: None)
+    assert report.ok and len(report.repositories) == 4
+    for name in ("one", "two", "gone", "late"):
+        file = settings.store / f"{lost.ids[name]}.fossil"
+        assert artifacts(file) == lost.artifacts[name]
+
+
+def _into_bucket(path: Path, replica: Path, bucket: Path) -> None:
+    """The same object as it would be in a bucket, where levels have four digits."""
+    name, _, level, file = path.relative_to(replica).parts
+    target = bucket / name / f"{int(level):04x}" / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, target)
+
+
 async def test_a_host_comes_back_from_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -523,6 +577,16 @@ async def test_a_host_comes_back_from_a_bucket(
         file = fresh.store / f"{lost.ids['one']}.fossil"
         assert artifacts(file) == lost.artifacts["one"]
         assert report.repositories[0].moment is not None
+        goes_on = fresh.model_copy(update={"backup": Backup.model_validate(server.section())})
+        async with replicated(goes_on) as host:
+            one = await host.core.services.repos.get(ADMIN, "one")
+            await host.replicate(one.id)
+            await host.write(one, "written after the rebuild")
+            await host.replicate(one.id)
+            live = artifacts(host.file(one))
+        again = settings_for(tmp_path / "again", {})
+        assert (await rebuild_from(again, again, url, Wish(lost.key), lambda _: None)).ok
+        assert artifacts(again.store / f"{one.id}.fossil") == live
 
 
 async def _small(host: Replicated) -> dict[str, Any]:
