@@ -35,7 +35,7 @@ from fossilrepo.tools import control_db
 from fossilrepo.tools.fossil_users import password_hash
 from tests.helpers import s3
 from tests.helpers.poll import until, until_sync
-from tests.helpers.replicated import ADMIN, Replicated, damage, replicated
+from tests.helpers.replicas import ADMIN, Replicated, damage, replicated
 
 HERE = Actor.command_line()
 PASSWORD = "correct horse battery"

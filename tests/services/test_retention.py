@@ -17,7 +17,7 @@ from fossilrepo.services.forecast import LISTS_PER_OBJECT, LISTS_PER_REPLICA_PER
 from fossilrepo.tools.targets import Stored, Target, target_of
 from tests.helpers import s3
 from tests.helpers.poll import until
-from tests.helpers.replicated import ADMIN, Replicated, replicated, replicated_settings
+from tests.helpers.replicas import ADMIN, Replicated, replicated, replicated_settings
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEPT = timedelta(days=2)

@@ -31,7 +31,7 @@ from fossilrepo.tools.fossil_db import Facts
 from fossilrepo.tools.targets import FileTarget
 from tests.helpers import s3
 from tests.helpers.poll import until
-from tests.helpers.replicated import (
+from tests.helpers.replicas import (
     ADMIN,
     Replicated,
     count,
