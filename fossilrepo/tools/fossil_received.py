@@ -46,10 +46,11 @@ def received(path: Path, since: datetime | None = None, limit: int = 10_000) -> 
     """The newest receipts that changed something, oldest first; `since`: not those before."""
     with reading(path) as db:
         rows = db.execute(
-            """WITH r AS (SELECT rcvid, uid, mtime FROM rcvfrom WHERE mtime >= ?
-                           ORDER BY rcvid DESC LIMIT ?)
-               SELECT r.rcvid, r.mtime, u.login, e.type, b.uuid, coalesce(e.ecomment, e.comment)
-                 FROM r CROSS JOIN blob b ON b.rcvid = r.rcvid JOIN event e ON e.objid = b.rid
+            # A subquery without a name of its own: a named one is refused as a view is.
+            """SELECT r.rcvid, r.mtime, u.login, e.type, b.uuid, coalesce(e.ecomment, e.comment)
+                 FROM (SELECT rcvid, uid, mtime FROM rcvfrom WHERE mtime >= ?
+                        ORDER BY rcvid DESC LIMIT ?) AS r
+                CROSS JOIN blob b ON b.rcvid = r.rcvid JOIN event e ON e.objid = b.rid
                  LEFT JOIN user u ON u.uid = r.uid
                 ORDER BY r.rcvid, e.mtime, e.objid""",
             (_julian(since) if since else 0.0, limit),
