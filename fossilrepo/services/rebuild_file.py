@@ -36,6 +36,7 @@ T = TypeVar("T")
 PAUSES = (0.5, 2.0, 5.0)  # seconds before another try
 SECONDS = 3600.0  # for one restore
 AGAIN = "then start the rebuild again: it goes on where it was"
+_FULL = ("no space left", "disk is full", "disk quota")
 SPARE = 16 * 2**20  # bytes; with less free than this the disk counts as full
 
 
@@ -90,7 +91,7 @@ class Bringer:
                     raise _full(self._shelf.scratch) from error
                 raise ToolFailed(f"it could not be stored: {error.strerror}") from error
             except (Unavailable, ToolFailed) as error:  # of this file, unless the disk is full
-                self._stop_when_full()
+                self._stop_when_full(error)
                 raise ToolFailed(error.message, hint=error.hint) from error
         finally:
             await asyncio.to_thread(self._shelf.discard, scratch)
@@ -124,8 +125,10 @@ class Bringer:
         for pause in (*PAUSES, None):
             try:
                 return await call()
-            except (Unavailable, ToolFailed) as error:
-                self._stop_when_full()
+            except (Unavailable, ToolFailed, Damaged) as error:
+                self._stop_when_full(error)
+                if isinstance(error, Damaged):
+                    raise
                 if pause is None:
                     raise await self._judged(error) from error
                 await asyncio.sleep(pause)
@@ -143,10 +146,12 @@ class Bringer:
             f"{self._source.url} is not there any more", hint=f"bring it back, {AGAIN}"
         )
 
-    def _stop_when_full(self) -> None:
+    def _stop_when_full(self, error: FossilrepoError) -> None:
+        """A full disk is no repository's fault, whatever the program that met it says."""
         disk = os.statvfs(self._shelf.scratch)
-        if disk.f_bavail * disk.f_frsize < SPARE:
-            raise _full(self._shelf.scratch)
+        said = any(words in error.message.lower() for words in _FULL)
+        if said or disk.f_bavail * disk.f_frsize < SPARE:
+            raise _full(self._shelf.scratch) from error
 
 
 def _full(folder: Path) -> Unavailable:

@@ -14,7 +14,7 @@ from typing import Any
 
 from fossilrepo.db.inventory import Entry
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import FossilrepoError
+from fossilrepo.errors import FossilrepoError, Unavailable
 from fossilrepo.models import (
     Repository,
     RepositoryState,
@@ -102,6 +102,8 @@ class Rows:
         try:
             facts = await asyncio.to_thread(fossil_db.read_facts, path)
             return Found(facts, await asyncio.to_thread(fossil_write.read_identity, path))
+        except Unavailable:
+            raise  # a full disk and the like: the next run goes on
         except FossilrepoError as error:
             return error
 
@@ -113,6 +115,8 @@ class Rows:
         if found is not None:
             try:
                 row = await self._as_found(row, brought, found)
+            except Unavailable:
+                raise
             except FossilrepoError as error:
                 brought = _failed(brought, error.message)
         if not brought.is_back:

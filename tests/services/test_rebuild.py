@@ -527,6 +527,29 @@ async def test_the_replica_in_the_data_folder_itself_is_enough(tmp_path: Path, l
     assert tree(settings.data / "backups") == before
 
 
+async def test_a_full_disk_breaks_nothing_and_the_next_run_goes_on(
+    settings: Settings, lost: Lost
+) -> None:
+    folder = settings.data.parent
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=900k,mode=755", "tmpfs", str(folder)]
+    mounted = await asyncio.to_thread(subprocess.run, ["mount", *options], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this account may not mount a small disk")
+    try:
+        with pytest.raises(Unavailable, match="is full"):
+            await rebuilt(settings, lost, key_file=lost.key)
+        with pytest.raises(Conflict, match="is not done"):
+            prepare(settings)
+        await asyncio.to_thread(
+            subprocess.run, ["mount", "-o", "remount,size=40m", str(folder)], check=True
+        )
+        report = await rebuilt(settings, lost, key_file=lost.key)
+        assert report.ok and len(report.repositories) == 4
+    finally:
+        await asyncio.to_thread(subprocess.run, ["umount", str(folder)], check=True)
+
+
 async def test_a_bucket_that_goes_away_in_between_is_waited_for_by_the_next_run(
     lost: Lost, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
