@@ -7,10 +7,12 @@ not hide anybody. Processes of other accounts are seen by root only. Blocks.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+LITESTREAM = "litestream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,24 @@ def openers(path: Path, *, but: Collection[int] = ()) -> list[Opener]:
     ]
 
 
+def users_of(path: Path) -> list[Opener]:
+    """The openers that a change of the file must wait for: neither we nor Litestream."""
+    return [one for one in openers(path, but={os.getpid()}) if one.program != LITESTREAM]
+
+
+def named(openers: Sequence[Opener]) -> str:
+    """The first few of them, for people."""
+    return ", ".join(f"{one.program} (pid {one.pid})" for one in openers[:3])
+
+
 def _has(pid: int, wanted: set[tuple[int, int]]) -> bool:
     with suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                found = entry.stat()
-                if (found.st_dev, found.st_ino) in wanted:
-                    return True
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    found = entry.stat()
+                    if (found.st_dev, found.st_ino) in wanted:
+                        return True
     return False
 
 
