@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fossilrepo.db.backups import BackupStore
@@ -108,6 +108,11 @@ class Timeline:
         return self.points[offset : offset + limit]
 
 
+def _end_of_second(at: datetime) -> datetime:
+    """A bucket lists times without the fraction; what is in the file may be that much later."""
+    return at if at.microsecond else at.replace(microsecond=999_000)
+
+
 def points(files: Sequence[Ltx], pushes: Iterable[Received] = ()) -> tuple[Point, ...]:
     """Every state that can be restored, newest first, each with the pushes that are new in it.
 
@@ -189,7 +194,10 @@ class Points:
     async def timeline(self, actor: Actor, key: str) -> Timeline:
         """What can be restored; Unavailable when the replica cannot be asked now."""
         subject = await self.subject(actor, key)
-        files = await litestream.ltx(self._replication.target, f"{subject.id}{SUFFIX}")
+        target = self._replication.target
+        files = await litestream.ltx(target, f"{subject.id}{SUFFIX}")
+        if not target.is_local:
+            files = [replace(file, at=_end_of_second(file.at)) for file in files]
         pushes = await self._pushes(subject.id)
         return Timeline(
             repository_id=subject.id,
