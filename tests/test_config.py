@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from fossilrepo.config import (
     S3Keys,
     Settings,
+    effective_retention,
     format_duration,
     format_size,
     load,
@@ -460,3 +461,36 @@ def test_every_section_refuses_what_it_does_not_know() -> None:
         if isinstance(info.default, BaseModel):
             with pytest.raises(ConfigError, match=rf"{name}\.colour"):
                 load(EXAMPLE, env={f"FOSSILREPO_{name.upper()}__COLOUR": "red"})
+
+
+def test_temporary_keys_come_with_their_token(tmp_path: Path) -> None:
+    env = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": SECRET}
+    keys = s3_keys(Settings(), env)
+    assert keys == S3Keys("a", "b", SECRET)
+    assert SECRET not in repr(keys)
+    file = written(
+        tmp_path,
+        "[default]\naws_access_key_id=a\naws_secret_access_key=b\naws_session_token=c\n",
+        "keys",
+    )
+    settings = Settings.model_validate(
+        {"backup": {"url": "s3://b/p", "credentials_file": str(file)}}
+    )
+    assert s3_keys(settings, env={}) == S3Keys("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("backup", "days"),
+    [
+        ({}, 7),
+        ({"retention": "30d"}, 30),
+        ({"snapshot_interval": "10d"}, 10),
+        ({"url": "file:///mnt/other"}, 30),
+        ({"url": "s3://b/p"}, 30),
+    ],
+)
+def test_a_replica_beside_the_data_reaches_back_a_week_unless_told(
+    backup: dict[str, str], days: int
+) -> None:
+    settings = Settings.model_validate({"backup": backup})
+    assert effective_retention(settings) == days * 86400

@@ -37,6 +37,7 @@ _DAMAGED = re.compile(
 )
 _KEY = re.compile(r"([0-9a-f]{4})/" + _NAME.pattern)
 _TIME_OF_OBJECT = "litestream-timestamp"
+_JOURNAL_MODES = slice(18, 20)  # https://sqlite.org/fileformat2.html: 2 is WAL
 _HEADER = 40  # bytes up to the time: magic, flags, page size, pages, two txids, milliseconds
 
 
@@ -194,10 +195,17 @@ def _nothing(name: str, at: datetime | None = None) -> NotFound:
 
 
 def _tidy(output: Path, whole: bool) -> None:
+    """Nothing beside the file; the file itself only when it is whole, in rollback mode."""
     for suffix in (".tmp", ".tmp-wal", ".tmp-shm", "-wal", "-shm", ".txid", ".tmp.txid"):
         output.with_name(output.name + suffix).unlink(missing_ok=True)
     if not whole:
         output.unlink(missing_ok=True)
+        return
+    with output.open("r+b") as file:  # without a log the mode is two bytes of the header
+        header = file.read(_JOURNAL_MODES.stop)
+        if header[_JOURNAL_MODES] == b"\2\2":
+            file.seek(_JOURNAL_MODES.start)
+            file.write(b"\1\1")
 
 
 def _failure(target: Target, name: str, ended: Finished) -> Exception:

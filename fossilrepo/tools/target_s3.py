@@ -22,7 +22,7 @@ from fossilrepo.errors import InvalidInput, Unavailable
 from fossilrepo.tools.target import Stored, Target
 
 PATIENCE = 10.0  # seconds to connect, and for each answer
-_CALL = 30.0  # seconds for one request with its second try
+_CALL = 20.0  # seconds for one request with its second try
 _DELETE_AT_ONCE = 1000  # the protocol's own limit
 _DEFAULT_REGION = "us-east-1"
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")

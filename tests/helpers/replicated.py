@@ -1,193 +1,127 @@
-"""The services with Litestream around them, in the test's own process and without a site.
+"""A data folder with a real Litestream on it, for tests of replicas.
 
-Owns the child, the replication task and their end. What changes a file tells
-replication of it (`changed`), since no watcher runs.
+Owns the child and the databases it copies: small SQLite files with one table, in the
+place and with the name of repositories.
 """
 
 from __future__ import annotations
 
-import asyncio
+import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fossilrepo.config import Backup, Limits, Settings
-from fossilrepo.core import Core, open_core
-from fossilrepo.db.backups import BackupStore
-from fossilrepo.db.engine import Database
-from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.models import CONTROL_ID, Actor, Job, Repository
-from fossilrepo.runtime.locks import FileLocks
-from fossilrepo.runtime.process import Command
-from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
-from fossilrepo.services.replication import Replication
-from fossilrepo.services.retention import Retention
-from fossilrepo.services.verification import Verification
+from fossilrepo.config import Settings
 from fossilrepo.tools import litestream
-from fossilrepo.tools.fossil import FIRST_USER, Fossil
-from fossilrepo.tools.identity import service_identity
+from fossilrepo.tools.litestream import Control, Synced
+from fossilrepo.tools.targets import target_of
 from tests.helpers.poll import until
 
-ADMIN = Actor("ada", is_admin=True)
+NAME = "abcd.fossil"
 
 
-@dataclass
 class Replicated:
-    settings: Settings
-    core: Core
-    store: RepositoryStore
-    backups: BackupStore
-    verification: Verification
-    retention: Retention
-    locks: FileLocks
+    """`up` and `down` for Litestream; `write` adds rows, which `rows` counts."""
 
-    @property
-    def replication(self) -> Replication:
-        return self.core.services.replication
+    def __init__(
+        self,
+        data: Path,
+        backup: dict[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.settings = Settings.model_validate({"data_dir": str(data), "backup": backup or {}})
+        self.target = target_of(self.settings, env=env)
+        self.control = Control(self.settings.run_dir / "litestream.sock")
+        self.state = self.settings.litestream_state / self.target.key
+        self.log = data / "litestream.log"
+        self.settings.store.mkdir(parents=True)
+        self.settings.run_dir.mkdir()
+        self.file = self.database(NAME)
+        self.process: subprocess.Popen[bytes] | None = None
 
-    async def create(self, name: str, pages: int = 1) -> Repository:
-        """A new repository with some wiki pages, replicated."""
-        repository = await self.core.services.repos.create(ADMIN, name)
-        for number in range(pages):
-            await self.write(repository, f"page {number}")
-        await self.replicate(repository.id)
-        return repository
+    def database(self, name: str) -> Path:
+        path = self.settings.store / name
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("CREATE TABLE blob (content)")
+        return path
 
-    async def write(self, repository: Repository, title: str) -> None:
-        """One more wiki page, by the real program, in the live file."""
-        await asyncio.to_thread(write_page, self.file(repository), title)
+    def write(self, rows: int = 1, size: int = 100, path: Path | None = None) -> int:
+        """Add rows, each in a transaction of its own; how many there are now."""
+        with closing(sqlite3.connect(path or self.file, timeout=10)) as connection:
+            for _ in range(rows):
+                with connection:
+                    connection.execute("INSERT INTO blob VALUES (randomblob(?))", (size,))
+        return rows_of(path or self.file)
 
-    async def replicate(self, repository_id: str) -> None:
-        """All of it is on the replica, and its row is there."""
-        await until(lambda: self._is_known(repository_id), what="Litestream to find the file")
-        await self.replication.ensure(repository_id)
-        await self.replication.flush()
-
-    async def _is_known(self, repository_id: str) -> bool:
-        path = self.core.shelf.file(repository_id)
-        if repository_id == CONTROL_ID:
-            path = self.settings.database_file
-        return any(str(path) in str(entry) for entry in await self.replication.control.databases())
-
-    def file(self, repository: Repository) -> Path:
-        return self.core.shelf.file(repository.id)
-
-    async def ended(self, job: Job) -> Job:
-        return await self.core.services.jobs.wait(job.id)
-
-    async def actions(self, *wanted: str) -> list[str]:
-        """Actions of the audit log, oldest first, of those named."""
-        entries = await self.core.services.audit.recent(limit=1000)
-        return [entry.action for entry in reversed(entries) if entry.action in wanted]
-
-
-def replicated_settings(settings: Settings, backup: dict[str, Any] | None = None) -> Settings:
-    """No disk is too full for these, and the replica is where `backup` says."""
-    return settings.model_copy(
-        update={
-            "limits": Limits.model_validate({"free_disk": "0%"}),
-            "backup": Backup.model_validate(backup or {}),
-        }
-    )
-
-
-@asynccontextmanager
-async def replicated(settings: Settings, *, running: bool = True) -> AsyncIterator[Replicated]:
-    """Everything up, with Litestream's first answer; `running`: or without Litestream."""
-
-    def fatal(name: str, error: BaseException) -> None:
-        raise AssertionError(f"{name} died: {error}")
-
-    async with open_core(settings, fatal) as core:
-        database = Database(settings)
-        host = _assembled(settings, core, database)
-        await host.retention.note_target()
-        children = [_child(settings, core.services.replication)] if running else []
-        supervisor = Supervisor(children, state_file=settings.run_dir / "children.json")
-        await supervisor.start()
-        task: asyncio.Task[None] | None = None
-        try:
-            if running:
-                await until(lambda: supervisor.child("litestream").ready, what="Litestream")
-                task = asyncio.create_task(core.services.replication.run())
-            yield host
-        finally:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
-                await core.services.replication.flush()
-            await supervisor.stop()
-            await database.close()
-
-
-def _child(settings: Settings, replication: Replication) -> ChildSpec:
-    async def command() -> Command:
+    async def up(self) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        target, file = replication.target, settings.run_dir / "litestream.yml"
-        state = settings.litestream_state / target.key
-        where = replication.control.socket
-        text = litestream.configuration(settings, target, port=port, socket=where, state_dir=state)
-        litestream.write_configuration(file, text)
-        return litestream.server_command(settings, target, file)
+            port = probe.getsockname()[1]
+        text = litestream.configuration(
+            self.settings,
+            self.target,
+            port=port,
+            socket=self.control.socket,
+            state_dir=self.state,
+        )
+        config = self.settings.run_dir / "litestream.yml"
+        litestream.write_configuration(config, text)
+        command = litestream.server_command(self.settings, self.target, config)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command.argv,
+                env=dict(command.env),
+                cwd=command.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        await until(self._knows, what="Litestream to know the database")
 
-    async def ready() -> bool:
-        await replication.control.info()
-        return True
+    async def _knows(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            known = await self.control.databases()
+        except litestream.NotRunning:
+            return False
+        return str(self.file) in [database["path"] for database in known]
 
-    return ChildSpec(name="litestream", command=command, ready=ready, needed=False)
+    def down(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
 
+    async def sync(self, path: Path | None = None) -> Synced:
+        return await self.control.sync(path or self.file)
 
-def _assembled(settings: Settings, core: Core, database: Database) -> Replicated:
-    store, backups = RepositoryStore(database), BackupStore(database)
-    services, shelf = core.services, core.shelf
-    replication, jobs, audit = services.replication, services.jobs, services.audit
-    locks = FileLocks(settings.run_dir / "locks")
-    fossil = Fossil(settings.scratch, service_identity(settings.data))
-    verification = Verification(
-        settings, store, backups, replication, shelf, fossil, jobs, audit, locks
-    )
-    retention = Retention(settings, store, backups, replication, shelf, jobs, audit)
-    return Replicated(settings, core, store, backups, verification, retention, locks)
+    async def push(self) -> Synced:
+        """One more row, on the replica."""
+        self.write()
+        return await self.sync()
 
-
-def write_page(path: Path, title: str) -> None:
-    """A wiki page of this title, committed to the repository's own file."""
-    subprocess.run(
-        ["fossil", "wiki", "create", title, "-", "-R", str(path), "--user", FIRST_USER],
-        input=f"The page {title}.\n".encode(),
-        check=True,
-        capture_output=True,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(path.parent), "USER": FIRST_USER},
-        timeout=30,
-    )
+    def lose_state(self) -> None:
+        shutil.rmtree(self.state / f"{NAME}-litestream")
 
 
-def count(path: Path, query: str) -> int:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        return int(db.execute(query).fetchone()[0])
+@contextmanager
+def replicated(data: Path, *args: Any, **options: Any) -> Iterator[Replicated]:
+    """The data folder; its Litestream is ended at the end."""
+    one = Replicated(data, *args, **options)
+    try:
+        yield one
+    finally:
+        one.down()
 
 
-def damage(folder: Path) -> Callable[[], None]:
-    """Flip bytes in the middle of every file of a replica; the function returned repairs it."""
-    kept = {path: path.read_bytes() for path in folder.rglob("*.ltx")}
-    assert kept
-    for path, content in kept.items():
-        spoilt = bytearray(content)
-        middle = len(spoilt) // 2
-        for at in range(middle, min(middle + 16, len(spoilt))):
-            spoilt[at] ^= 0xFF
-        path.write_bytes(spoilt)
-
-    def repair() -> None:
-        for path, content in kept.items():
-            if path.parent.is_dir():
-                path.write_bytes(content)
-
-    return repair
+def rows_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        return int(connection.execute("SELECT count(*) FROM blob").fetchone()[0])

@@ -25,7 +25,7 @@ from typing import Any
 from aiohttp import web
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key1", "AWS_SECRET_ACCESS_KEY": "secret1"}
-WRONG_KEYS = {"AWS_ACCESS_KEY_ID": "key1", "AWS_SECRET_ACCESS_KEY": "wrong"}
+WRONG_KEYS = {"AWS_ACCESS_KEY_ID": "key1", "AWS_SECRET_ACCESS_KEY": "another-9c1"}
 
 
 @dataclass
@@ -45,6 +45,14 @@ class Moto(Server):
     def make_bucket(self, name: str = "bucket") -> None:
         sign = "AWS4-HMAC-SHA256 Credential=key1/20260101/us-east-1/s3/x"
         _ask("PUT", f"{self.endpoint}/{name}", {"Authorization": sign})
+
+    def fill(self, prefix: str, count: int, bucket: str = "bucket") -> None:
+        """Many small objects, straight into the server's memory."""
+        from moto.s3.models import s3_backends
+
+        backend = next(iter(s3_backends["123456789012"].values()))
+        for number in range(count):
+            backend.put_object(bucket, f"{prefix}{number:06d}", b"x")
 
 
 @contextmanager
