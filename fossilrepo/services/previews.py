@@ -11,13 +11,22 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, NotFound
-from fossilrepo.models import Actor, Job, Preview, is_name, iso, new_id, now, preview_name
+from fossilrepo.models import (
+    Actor,
+    Job,
+    Preview,
+    Repository,
+    is_name,
+    iso,
+    new_id,
+    now,
+    preview_name,
+)
 from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.bring_back import BringBack
@@ -25,7 +34,6 @@ from fossilrepo.services.jobs import Jobs, Progress
 from fossilrepo.services.links import Links
 from fossilrepo.services.points import Points, Subject
 from fossilrepo.services.projection import Projection
-from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_users, fossil_write
 
@@ -34,7 +42,6 @@ log = logging.getLogger(__name__)
 LASTS = timedelta(hours=1)
 MOST = 5  # open at once
 SWEEP_EVERY = 30.0  # seconds
-NEWEST_WITHIN = 5.0  # seconds that the newest moment may take to be on the replica
 LOCK = "previews"  # held while their files, rows and links change, in all processes
 
 
@@ -44,7 +51,6 @@ class Previews:
         backups: BackupStore,
         points: Points,
         bring_back: BringBack,
-        replication: Replication,
         projection: Projection,
         shelf: Shelf,
         links: Links,
@@ -55,7 +61,6 @@ class Previews:
         self._backups = backups
         self._points = points
         self._bring_back = bring_back
-        self._replication = replication
         self._projection = projection
         self._shelf = shelf
         self._links = links
@@ -114,9 +119,6 @@ class Previews:
     async def _made(
         self, actor: Actor, subject: Subject, at: datetime | None, progress: Progress
     ) -> Preview:
-        if at is None and subject.repository is not None:
-            with suppress(FossilrepoError):  # then it is the newest that the replica has
-                await self._replication.ensure(subject.id, NEWEST_WITHIN)
         size = subject.repository.size_bytes if subject.repository else 0
         async with self._bring_back.scratch(subject.id, at, progress, size=size) as scratch:
             progress.say("taking out what belongs to people")
@@ -162,11 +164,11 @@ class Previews:
                 log.warning("previews could not be looked after: %s", error.strerror)
 
     async def sweep(self) -> None:
-        """End what expired or whose repository was purged; people in the others are as now."""
+        """End what expired; who may read the others is as now."""
         async with self._locks.hold(LOCK, busy="the list of previews"):
             at, living = now(), []
             for preview in await self._backups.previews():
-                if preview.expires_at <= at or await self._is_purged(preview):
+                if preview.expires_at <= at:
                     await self._end(preview)
                 else:
                     living.append(preview)
@@ -175,11 +177,6 @@ class Previews:
             for preview in living:
                 await self._project(preview)
 
-    async def _is_purged(self, preview: Preview) -> bool:
-        """After it was opened: what was opened of a purged repository may stay."""
-        row = await self._backups.replica(preview.repository_id)
-        return row is not None and row.purged_at is not None and row.purged_at > preview.created_at
-
     async def _project(self, preview: Preview) -> None:
         plan = await self._projection.reading_plan(preview.repository_id)
         path = self._shelf.preview_file(preview.id)
@@ -187,6 +184,13 @@ class Previews:
             await asyncio.to_thread(fossil_users.project, path, plan)
         except FossilrepoError as error:
             log.warning("%s: people could not be written: %s", preview.name, error)
+
+    async def before_purge(self, repository: Repository) -> None:
+        """What is ended for good is not looked at any more."""
+        async with self._locks.hold(LOCK, busy="the list of previews"):
+            for preview in await self._backups.previews():
+                if preview.repository_id == repository.id:
+                    await self._end(preview)
 
     async def clear_at_start(self) -> None:
         """What a host that is gone left open: every file, link and row."""
