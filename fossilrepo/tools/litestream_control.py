@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fossilrepo.errors import NotFound, ToolFailed, Unavailable
+from fossilrepo.tools.fossil_db import address
 
 _PATIENCE = 5.0
 _MARGIN = 2.0  # seconds that a call may take beyond what Litestream was given
@@ -182,7 +183,9 @@ def put_tables(path: Path) -> bool:
     raises Unavailable when the file stays locked. Blocks.
     """
     try:
-        with closing(sqlite3.connect(path, timeout=_BUSY, isolation_level=None)) as connection:
+        with closing(
+            sqlite3.connect(address(path, mode="rw"), uri=True, timeout=_BUSY, isolation_level=None)
+        ) as connection:
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute("BEGIN IMMEDIATE")
             found = connection.execute(

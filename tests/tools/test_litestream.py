@@ -158,6 +158,7 @@ def entry(level: int, first: int, last: int, seconds: float) -> Ltx:
 def test_only_what_follows_without_a_gap_can_be_restored() -> None:
     files = [entry(0, 4, 4, 4), entry(0, 5, 5, 5), entry(9, 1, 7, 7), entry(1, 6, 9, 9)]
     assert list(litestream.reachable(files)) == [7, 9]
+    assert list(litestream.reachable([*files, entry(0, 11, 11, 11)])) == [7, 9]
     assert litestream.reachable([entry(0, 4, 4, 4), entry(0, 6, 6, 6)]) == {}
 
 
@@ -203,6 +204,9 @@ async def test_tables_that_were_dropped_are_told_and_made_again(local: Replicate
         "checkpoint: SQL logic error: no such table: _litestream_lock (1)"
     )
     assert not litestream.lost_tables("no such table: blob")
+    with pytest.raises(Unavailable):
+        await asyncio.to_thread(litestream.put_tables, local.file.with_name("nope.fossil"))
+    assert not local.file.with_name("nope.fossil").exists()
     assert await asyncio.to_thread(litestream.put_tables, local.file)
     assert not await asyncio.to_thread(litestream.put_tables, local.file)
     await local.control.reopen(local.file)
