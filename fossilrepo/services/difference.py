@@ -28,6 +28,10 @@ WARNING = (
     "What goes comes back with the next push of anybody who still has it. "
     "To keep a check-in out, shun it in Fossil, or take the right to push away from who has it."
 )
+UNREADABLE = (
+    "What it holds now cannot be read, so nobody can say what goes. It is kept aside, and people "
+    "that the repository brought along lose their passwords."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,10 @@ class Difference:
         return not any(change.gone or change.back for change in self.changes)
 
 
-def compare(live: Path, then: Path, at: datetime | None) -> Difference:
-    """What is in `live` and not in `then`, and the other way round."""
-    now_holds, then_holds = fossil_db.held(live), fossil_db.held(then)
+def compare(live: Path | None, then: Path, at: datetime | None) -> Difference:
+    """What is in `live` and not in `then`, and the other way round; None: it cannot be read."""
+    now_holds = fossil_db.held(live) if live else {}
+    then_holds = fossil_db.held(then)
     changes = [
         _change(what, now_holds.get(kind, {}), then_holds.get(kind, {}))
         for kind, what in {**KINDS, "uv": UNVERSIONED}.items()
@@ -69,8 +74,9 @@ def compare(live: Path, then: Path, at: datetime | None) -> Difference:
         checkins_now=len(ours),
         checkins_then=len(theirs),
         changes=tuple(change for change in changes if change.gone or change.back),
-        gone=_newest(live, ours, theirs),
+        gone=_newest(live, ours, theirs) if live else (),
         back=_newest(then, theirs, ours),
+        warning=WARNING if live else UNREADABLE,
     )
 
 

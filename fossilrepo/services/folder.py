@@ -77,6 +77,7 @@ class Folder:
     async def scan(self, *, at_start: bool = False) -> None:
         """Compare the folder with the rows and act on every difference; then offer what is new."""
         async with self._repos.names():
+            await asyncio.to_thread(self._shelf.clear_stale_maintenance)
             seen = await asyncio.to_thread(self._look)
             rows = await self._store.all()
             self._noted.clear()
@@ -219,7 +220,7 @@ class Folder:
         for name in served.keys() - wanted.keys():
             self._shelf.stop_serving(name)
         for name, identity in wanted.items():
-            if served.get(name) != identity and not self._shelf.in_maintenance(name):
+            if served.get(name) != identity:
                 self._shelf.serve(name, identity)
             if not self._shelf.has_plain_file(name):
                 self._shelf.put_name(name, identity)

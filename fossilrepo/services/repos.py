@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,8 +37,8 @@ from fossilrepo.services.links import Links
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.tools import fossil_db, fossil_users, fossil_write
-from fossilrepo.tools.adopt_lease import in_use
 from fossilrepo.tools.fossil import Fossil
+from fossilrepo.tools.openers import named, users_of
 
 LOCK_WAIT = 30.0  # seconds that one change waits for another of the same repository
 
@@ -59,6 +59,7 @@ class Repositories(Catalog):
         self._projection = projection
         self._locks = locks
         self._audit = audit
+        self.before_purge: list[Callable[[Repository], Awaitable[None]]] = []
 
     # Making
 
@@ -312,16 +313,18 @@ class Repositories(Catalog):
         return after
 
     async def purge(self, actor: Actor, repository_id: str) -> None:
-        """Delete a trashed repository's file for ever."""
+        """Delete a trashed repository's file for ever; its replica stays for the retention."""
         before = await self._trashed(actor, repository_id)
         async with self._locks.hold(before.id, timeout=LOCK_WAIT, busy=before.label):
             before = await self._trashed(actor, repository_id)
             path = self._shelf.file(before.id)
-            if await asyncio.to_thread(in_use, path):
+            if inside := await asyncio.to_thread(users_of, path):
                 raise Conflict(
-                    f"{before.label} is still open in another program",
+                    f"{before.label} is still open in {named(inside)}",
                     hint="a clone may still run: try again in a moment",
                 )
+            for prepare in self.before_purge:
+                await prepare(before)
             await self._store.remove(before.id)
             await asyncio.to_thread(self._shelf.discard, path)
         await self._audit.record(actor, "repository.purge", before.label, id=before.id)
@@ -429,10 +432,15 @@ def check_target(target: Path) -> None:
         raise InvalidInput(f"there is no folder {target.parent}", field="file")
 
 
-def deliver(scratch: Path, target: Path) -> None:
-    """Copy next to the target, then link: never half a file, never over another one."""
+def deliver(scratch: Path, target: Path, *, private: bool = False) -> None:
+    """Copy next to the target, then link: never half a file, never over another one.
+
+    `private`: for its owner's eyes only, from the first byte.
+    """
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        if private:
+            os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         shutil.copyfile(scratch, partial)
         os.link(partial, target)
     except OSError as error:

@@ -8,10 +8,11 @@ moments there are is `points.py`'s. What leaves is scrubbed; people are projecte
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from fossilrepo.config import Settings
-from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
+from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, InvalidInput, NotFound
 from fossilrepo.models import (
     CONTROL_ID,
     Actor,
@@ -64,8 +65,12 @@ class Restores:
 
     # Out of the way of the present
 
-    async def to_file(self, actor: Actor, key: str, moment: str, target: Path) -> Job:
-        """The repository as it was, as a file without passwords and cookies."""
+    async def to_file(
+        self, actor: Actor, key: str, moment: str, target: Path, *, with_users: bool = False
+    ) -> Job:
+        """The repository as it was, as a file without cookies and, if not asked, passwords."""
+        if with_users and not actor.trusted_files:
+            raise Forbidden("passwords leave by the server's own command line only")
         await asyncio.to_thread(check_target, target)
         subject = await self._points.subject(actor, key)
         at = await self._points.moment_of(subject, moment)
@@ -74,11 +79,17 @@ class Restores:
             async with self._bring_back.scratch(
                 subject.id, at, progress, size=_size(subject)
             ) as scratch:
-                progress.say("taking out what belongs to people")
-                await asyncio.to_thread(fossil_write.scrub, scratch)
-                await asyncio.to_thread(deliver, scratch, target)
+                if not with_users:
+                    progress.say("taking out what belongs to people")
+                    await asyncio.to_thread(fossil_write.scrub, scratch)
+                await asyncio.to_thread(partial(deliver, scratch, target, private=with_users))
             await self._audit.record(
-                actor, "backup.restore.file", subject.label, id=subject.id, at=iso(at)
+                actor,
+                "backup.restore.file",
+                subject.label,
+                id=subject.id,
+                at=iso(at),
+                with_users=with_users,
             )
             progress.say(f"restored to {target.name}", 1.0)
 
@@ -138,8 +149,7 @@ class Restores:
                     at=at,
                     check="full",
                 )
-                await asyncio.to_thread(deliver, scratch, target)
-                await asyncio.to_thread(target.chmod, 0o600)
+                await asyncio.to_thread(partial(deliver, scratch, target, private=True))
             finally:
                 await asyncio.to_thread(self._shelf.discard, scratch)
             await self._audit.record(actor, "backup.restore.file", "control database", at=iso(at))
@@ -158,13 +168,13 @@ class Restores:
         async with self._bring_back.scratch(
             subject.id, at, Progress(), size=_size(subject)
         ) as scratch:
-            if repository.state is RepositoryState.BROKEN:
-                raise Conflict(
-                    f"{name} is broken and cannot be compared: {repository.reason}",
-                    hint="restore it in place, or as a new repository beside it",
-                )
             live = self._shelf.file(repository.id)
-            return await asyncio.to_thread(compare, live, scratch, at)
+            try:
+                return await asyncio.to_thread(compare, live, scratch, at)
+            except FossilrepoError:
+                if repository.state is not RepositoryState.BROKEN:
+                    raise
+                return await asyncio.to_thread(compare, None, scratch, at)
 
     async def in_place(self, actor: Actor, name: str, moment: str) -> Job:
         """Replace what the repository holds by what it held; can be undone."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from fossilrepo.config import Settings
 from fossilrepo.errors import Unavailable
 from fossilrepo.models import HostState, is_id, is_name, is_preview_name
+from fossilrepo.services.jobs import process_mark
 from fossilrepo.tools import jail
 from fossilrepo.tools.identity import Identity, give
 
@@ -107,7 +108,14 @@ class Shelf:
             link.unlink(missing_ok=True)
 
     def serve(self, name: str, repository_id: str) -> None:
-        """Let Fossil serve the repository under the name from the next request on."""
+        """Let Fossil serve the repository under the name from the next request on.
+
+        Not while it is under maintenance: at the end of that it is served again.
+        """
+        if not self.in_maintenance(repository_id):
+            self._serve(name, repository_id)
+
+    def _serve(self, name: str, repository_id: str) -> None:
         _put_link(self.served / f"{name}{SUFFIX}", f"../.store/{repository_id}{SUFFIX}")
 
     def stop_serving(self, name: str) -> None:
@@ -131,26 +139,36 @@ class Shelf:
             return HostState.MAINTENANCE
         return HostState.UNKNOWN
 
-    def begin_maintenance(self, name: str, owner: str) -> None:
-        """Nobody is served the repository until the end; its host says that it is at work.
+    # Maintenance: a file for each name whose repository is not served for a moment. Its text
+    # is the identity and the mark of the process that is at work, by which a crash is known.
 
-        `owner` marks the process: what a crash leaves is known by it.
-        """
-        (self.maintenance / name).write_text(owner)
+    def begin_maintenance(self, name: str, repository_id: str) -> None:
+        """Nobody is served the repository until the end; its host says that it is at work."""
+        (self.maintenance / name).write_text(f"{repository_id} {process_mark(os.getpid())}")
         self.stop_serving(name)
 
-    def end_maintenance(self, name: str) -> None:
+    def end_maintenance(self, name: str, served_as: str | None, repository_id: str) -> None:
+        """Serve it again, under the name that it has now; None: not at all."""
+        if served_as is not None:
+            self._serve(served_as, repository_id)
         (self.maintenance / name).unlink(missing_ok=True)
 
-    def in_maintenance(self, name: str) -> bool:
-        return (self.maintenance / name).exists()
+    def in_maintenance(self, repository_id: str) -> bool:
+        return any(identity == repository_id for identity, _ in self._maintained().values())
 
-    def maintenance_owners(self) -> dict[str, str]:
-        """Names under maintenance, with the mark of the process that began it."""
+    def clear_stale_maintenance(self) -> None:
+        """End what a process that is gone began; a scan of the folder serves it again."""
+        for name, (_, owner) in self._maintained().items():
+            pid = owner.partition(" ")[0]
+            if not pid.isdigit() or process_mark(int(pid)) != owner:
+                (self.maintenance / name).unlink(missing_ok=True)
+
+    def _maintained(self) -> dict[str, tuple[str, str]]:
         found = {}
         for path in self.maintenance.iterdir():
             with suppress(FileNotFoundError):
-                found[path.name] = path.read_text()
+                identity, _, owner = path.read_text().partition(" ")
+                found[path.name] = identity, owner
         return found
 
     # Previews: the same folder is served, under names that no repository can have.
@@ -169,7 +187,11 @@ class Shelf:
         _put_link(self.served / f"{name}{SUFFIX}", f"../.previews/{preview_id}{SUFFIX}")
 
     def serves_preview(self, name: str) -> bool:
-        return is_preview_name(name) and (self.served / f"{name}{SUFFIX}").exists()
+        link = self.served / f"{name}{SUFFIX}"
+        if is_preview_name(name):
+            with suppress(OSError):
+                return self._previewed(str(link)) is not None and link.exists()
+        return False
 
     def remove_preview(self, name: str, preview_id: str) -> None:
         self.stop_serving(name)

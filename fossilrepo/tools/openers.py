@@ -37,9 +37,9 @@ def openers(path: Path, *, but: Collection[int] = ()) -> list[Opener]:
     ]
 
 
-def users_of(path: Path) -> list[Opener]:
-    """The openers that a change of the file must wait for: neither we nor Litestream."""
-    return [one for one in openers(path, but={os.getpid()}) if one.program != LITESTREAM]
+def users_of(path: Path, *, but: Collection[int] = ()) -> list[Opener]:
+    """The openers without Litestream, which follows what becomes of the file."""
+    return [one for one in openers(path, but=but) if one.program != LITESTREAM]
 
 
 def named(openers: Sequence[Opener]) -> str:

@@ -180,7 +180,7 @@ async def test_purge_needs_the_trash_and_waits_for_readers(services: Services) -
         await services.repos.purge(ADMIN, made.id)
     path = live(services, "demo")
     await services.repos.delete(ADMIN, "demo")
-    with path.open("rb"), pytest.raises(Conflict, match="open in another"):
+    with path.open("rb"), pytest.raises(Conflict, match="still open in"):
         await services.repos.purge(ADMIN, made.id)
     assert path.exists()
     await services.repos.purge(ADMIN, made.id)
