@@ -101,3 +101,14 @@ def gone(replication: Replication, trashed: Iterable[Repository], retention: flo
             until = row.purged_at + timedelta(seconds=retention)
             found.append(Gone(row.repository_id, label, row.purged_at, row.purged_at, until))
     return sorted(found, key=lambda one: one.deleted_at or now(), reverse=True)
+
+
+def described_gone(one: Gone, replication: Replication) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.label,
+        "state": "purged" if one.purged_at else "trashed",
+        "deleted_at": iso(one.deleted_at),
+        "until": iso(one.until),
+        "proven_at": iso(replication.standing(one.id).proven_at),
+    }

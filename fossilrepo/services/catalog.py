@@ -67,6 +67,13 @@ class Catalog:
             )
         return repository
 
+    async def by_identity(self, actor: Actor | None, identity: str) -> Repository:
+        """The repository of this identity, also in the trash; NotFound as in `get`."""
+        repository = await self._store.get(identity)
+        if repository is None or not _may_know(actor, repository):
+            raise NotFound(f"there is no repository of the identity {identity[:40]!r}")
+        return repository
+
     async def checkins(self, repository: Repository, limit: int = 20) -> list[CheckIn]:
         """The newest check-ins, newest first; none of a broken repository."""
         if repository.state is RepositoryState.BROKEN:

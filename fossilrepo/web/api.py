@@ -1,81 +1,26 @@
 """The API: the same actions as the site and the command line, in JSON.
 
-Owns its table of routes; `openapi.json` is made from that table, so neither can
-say what the other does not. Bodies are checked by their models, everything else
-by the services.
+Owns its table of routes, with the backups' beside it; `openapi.json` is made from that
+table, so neither can say what the other does not. Bodies are checked by their models,
+everything else by the services.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
 
-from fossilrepo.errors import Forbidden, InvalidInput
-from fossilrepo.models import Job, Repository, RepositoryState, User, iso
+from fossilrepo.errors import Forbidden
+from fossilrepo.models import Repository, RepositoryState, User, iso
+from fossilrepo.web import api_backups, forms
 from fossilrepo.web import api_models as m
-from fossilrepo.web import forms
+from fossilrepo.web.api_call import BASE, Call, job_answer
 from fossilrepo.web.pages_job import find as find_job
 from fossilrepo.web.pages_settings import send_file
-from fossilrepo.web.visit import Form, Route, Visit, Who
+from fossilrepo.web.visit import Visit, Who
 
-_BASE = "/api/v1"
 _PER_PAGE, _MOST_PER_PAGE = 50, 500
-
-Action = Callable[[Visit, Any], Awaitable[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One row: `action` gets the visit and the checked body, and gives what `answer` describes.
-
-    An action may give a whole response instead (a file).
-    """
-
-    method: str
-    path: str
-    who: Who
-    action: Action
-    says: str
-    body: type[BaseModel] | None = None
-    answer: type[BaseModel] | None = None
-    status: int = 200
-    query: tuple[str, ...] = ()
-    raw: bool = False  # takes a file as its body, or gives one
-
-    def route(self) -> Route:
-        async def handler(visit: Visit) -> web.StreamResponse:
-            body = await _body(visit, self.body) if self.body else None
-            given = await self.action(visit, body)
-            if isinstance(given, web.StreamResponse):
-                return given
-            if self.answer is None:
-                return web.Response(status=self.status)
-            text = self.answer.model_validate(given).model_dump_json()
-            return web.Response(status=self.status, text=text, content_type="application/json")
-
-        return Route(self.method, _BASE + self.path, self.who, handler, Form.JSON)
-
-
-async def _body(visit: Visit, model: type[BaseModel]) -> BaseModel:
-    request = visit.request
-    content = await request.read()
-    if content and request.content_type != "application/json":
-        raise InvalidInput("the body is not JSON", hint="send Content-Type: application/json")
-    try:
-        return model.model_validate_json(content or b"{}")
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise InvalidInput(
-            f"{field}: {message}" if field else message,
-            hint=f"see {_BASE}/openapi.json",
-            field=field,
-        ) from None
 
 
 # Repositories
@@ -178,7 +123,7 @@ async def start_import(visit: Visit, body: m.NewImport) -> object:
             title=body.title,
             visibility=body.visibility,
         )
-    return _job(visit, job)
+    return job_answer(visit, job)
 
 
 async def upload(visit: Visit, _body: None) -> object:
@@ -190,15 +135,15 @@ async def upload(visit: Visit, _body: None) -> object:
         title=visit.query("title"),
         visibility=forms.visibility(visit.query("visibility")),
     )
-    return _job(visit, job)
+    return job_answer(visit, job)
 
 
 async def jobs(visit: Visit, _body: None) -> object:
-    return {"jobs": [_job(visit, job) for job in await visit.services.jobs.recent()]}
+    return {"jobs": [job_answer(visit, job) for job in await visit.services.jobs.recent()]}
 
 
 async def job(visit: Visit, _body: None) -> object:
-    return _job(visit, await find_job(visit))
+    return job_answer(visit, await find_job(visit))
 
 
 # The trash
@@ -274,29 +219,11 @@ async def status(visit: Visit, _body: None) -> object:
 async def description(_visit: Visit, _body: None) -> object:
     from fossilrepo.web import openapi  # costs memory, and few ask for it
 
-    return web.json_response(openapi.document(CALLS, _BASE))
+    return web.json_response(openapi.document(CALLS, BASE))
 
 
 def _repository(visit: Visit, repository: Repository) -> dict[str, Any]:
     return visit.services.repos.describe(repository)
-
-
-def _job(visit: Visit, job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "subject": job.subject,
-        "state": job.state,
-        "progress": job.progress,
-        "fraction": job.fraction,
-        "error": job.error or None,
-        "hint": job.hint or None,
-        "requested_by": job.requested_by,
-        "repository_id": job.repository_id,
-        "created_at": iso(job.created_at),
-        "finished_at": iso(job.finished_at),
-        "url": f"{visit.services.links.public_url}/jobs/{job.id}",
-    }
 
 
 def _user(user: User) -> dict[str, Any]:
@@ -374,6 +301,7 @@ CALLS = (
     ),
     Call("POST", "/users/{login}/rotate", _ADMIN, rotate, "New Fossil passwords", status=204),
     Call("GET", "/status", _ADMIN, status, "How the host is doing", answer=m.Status),
+    *api_backups.CALLS,
     Call("GET", "/openapi.json", Who.PUBLIC, description, "This description", raw=True),
 )
 ROUTES = tuple(call.route() for call in CALLS)

@@ -16,17 +16,20 @@ from fossilrepo.web import (
     api,
     health,
     pages_account,
+    pages_backups,
     pages_entry,
     pages_import,
     pages_job,
     pages_people,
     pages_repositories,
     pages_repository,
+    pages_restore,
     pages_settings,
     pages_system,
     pages_trash,
     render,
 )
+from fossilrepo.web.downloads import DOWNLOADS, Downloads
 from fossilrepo.web.gateway import Gateway
 from fossilrepo.web.middleware import Door
 from fossilrepo.web.static_files import StaticFiles
@@ -41,6 +44,7 @@ def make_app(services: Services, gateway: Gateway) -> web.Application:
     app = web.Application(client_max_size=_MOST_FORM)
     app[SERVICES], app[GATEWAY] = services, gateway
     app[pages_entry.SET_UP] = asyncio.Event()
+    app[DOWNLOADS] = downloads = Downloads(services.jobs, services.settings.scratch)
     static = StaticFiles(resources.static())
     render.set_up(app, static)
     door = Door(services, gateway)
@@ -50,6 +54,7 @@ def make_app(services: Services, gateway: Gateway) -> web.Application:
     app.middlewares.append(door.middleware)
     app.on_response_prepare.append(door.on_prepare)
     app.on_shutdown.append(door.finish)
+    app.on_cleanup.append(downloads.close)
     return app
 
 
@@ -63,10 +68,12 @@ def table() -> tuple[Route, ...]:
         *pages_import.ROUTES,
         *pages_trash.ROUTES,
         *pages_repository.ROUTES,
+        *pages_restore.ROUTES,
         *pages_settings.ROUTES,
         *pages_job.ROUTES,
         *pages_people.ROUTES,
         *pages_account.ROUTES,
+        *pages_backups.ROUTES,
         *pages_system.ROUTES,
         *pages_entry.WIDEST,
     )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from fossilrepo.models import iso, now
+from fossilrepo.services.moments import write_time
 
 _STEPS = (
     (60, 1, "second"),
@@ -21,8 +22,10 @@ _STEPS = (
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _TONES = {
     **dict.fromkeys(("active", "running", "done", "ok", "enabled", "public"), "good"),
-    **dict.fromkeys(("broken", "failed", "fail", "interrupted"), "bad"),
+    **dict.fromkeys(("current", "proven", "in use"), "good"),
+    **dict.fromkeys(("broken", "failed", "fail", "interrupted", "failing"), "bad"),
     **dict.fromkeys(("waiting", "backoff", "starting", "stopping", "warn", "queued"), "warn"),
+    **dict.fromkeys(("behind", "kept", "local only"), "warn"),
 }
 
 
@@ -69,6 +72,29 @@ def lasting(seconds: float) -> str:
     days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
     parts = [(days, "day"), (hours, "hour"), (minutes, "minute")]
     return " ".join([plural(count, word) for count, word in parts if count][:2])
+
+
+def span(seconds: float) -> str:
+    """A measured length of time, exact while it is short: `0.2 s`, `45 s`, `12 minutes`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return lasting(seconds)
+
+
+def day(at: datetime) -> Markup:
+    """A date, with the exact UTC time on hover."""
+    moment = at.astimezone(UTC)
+    shown = moment.strftime("%Y-%m-%d")
+    told = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(at), told, shown)
+
+
+def moment(at: datetime) -> Markup:
+    """A moment as exact as it can be named, in UTC."""
+    told = write_time(at).replace("T", " ").replace("Z", " UTC")
+    return Markup('<time datetime="{}">{}</time>').format(write_time(at), told)
 
 
 def plural(count: int, word: str, many: str = "") -> str:
@@ -119,6 +145,10 @@ FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "ago": ago,
     "lasting": lasting,
+    "span": span,
+    "exact": write_time,
+    "day": day,
+    "moment": moment,
     "plural": plural,
     "tone": tone,
     "action": action,

@@ -39,8 +39,16 @@ async def metrics(visit: Visit) -> web.StreamResponse:
         )
     from fossilrepo.web import metrics as prometheus  # costs memory, and few ask for it
 
-    status = await visit.services.health.status()
-    text = prometheus.text(visit.services.health, status, visit.gateway.stats())
+    services = visit.services
+    status = await services.health.status()
+    last = await services.verification.history(limit=1)
+    text = prometheus.text(
+        services.health,
+        status,
+        visit.gateway.stats(),
+        services.replication,
+        last[0].id if last else 0,
+    )
     return web.Response(body=text, headers={"Content-Type": prometheus.CONTENT_TYPE})
 
 
@@ -57,6 +65,8 @@ async def tls_ask(visit: Visit) -> web.StreamResponse:
 async def _is_served(visit: Visit, name: str, wanted: str) -> bool:
     if name == wanted or not LABEL.fullmatch(name):
         return False
+    if visit.services.previews.is_open(name):
+        return True
     repository = await visit.services.repos.get(Actor.system(), name)
     return repository.state in (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 

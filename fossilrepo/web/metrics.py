@@ -6,7 +6,8 @@ is counted here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
@@ -14,17 +15,26 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from fossilrepo.models import CONTROL_ID, BackupState, Replica, now
 from fossilrepo.services.health import Health
+from fossilrepo.services.replication import Replication
 from fossilrepo.web.gateway import GatewayStats
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def text(health: Health, status: dict[str, Any], gateway: GatewayStats) -> bytes:
-    """Everything, as one document."""
+def text(
+    health: Health,
+    status: dict[str, Any],
+    gateway: GatewayStats,
+    replication: Replication,
+    verifications: int,
+) -> bytes:
+    """Everything, as one document. `verifications`: how many trial restores there were."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     registry.register(_Now(health, status, gateway))
+    registry.register(_Backup(replication, verifications))
     return generate_latest(registry)
 
 
@@ -63,6 +73,61 @@ class _Now(Collector):
         yield _counter("gateway_failed", "Requests that Fossil did not answer.", stats.failed)
         yield _counter("gateway_received_bytes", "Bytes of bodies in.", stats.bytes_received)
         yield _counter("gateway_sent_bytes", "Bytes of bodies out.", stats.bytes_sent)
+
+
+class _Backup(Collector):
+    """A series for each repository, also in the trash; the control database is `fossilrepo`."""
+
+    def __init__(self, replication: Replication, verifications: int) -> None:
+        self._replication, self._verifications = replication, verifications
+
+    def collect(self) -> Iterator[Metric]:
+        rows = [row for row in self._replication.statuses().values() if row.purged_at is None]
+        states = GaugeMetricFamily(
+            "fossilrepo_backup_state", "Replicas in this state.", labels=["state"]
+        )
+        for state in BackupState:
+            states.add_metric([state], sum(row.state is state for row in rows))
+        yield states
+        yield from self._of_each(rows)
+        local = self._replication.place == "this disk"
+        yield _gauge("backup_local_only", "1 while the replica lies on the data's disk.", local)
+        tried, failed = self._verifications, sum(bool(row.verify_error) for row in rows)
+        yield _counter("backup_verifications", "Trial restores that were made.", tried)
+        yield _gauge("backup_verifications_failed", "Replicas whose last trial failed.", failed)
+
+    def _of_each(self, rows: list[Replica]) -> Iterator[Metric]:
+        at = now()
+        values: dict[str, tuple[str, Callable[[Replica], float | None]]] = {
+            "lag_seconds": (
+                "Age of the oldest change that is not proven on the replica.",
+                lambda row: row.lag_s(at),
+            ),
+            "last_synced_timestamp_seconds": (
+                "When the replica was last proven to hold everything.",
+                lambda row: _stamp(row.synced_at),
+            ),
+            "proven_timestamp_seconds": (
+                "When it was last restored on trial and passed every check.",
+                lambda row: _stamp(row.proven_at),
+            ),
+        }
+        for name, (says, value_of) in values.items():
+            labels = ["repository", "id"]  # a name in the trash may be in use again
+            family = GaugeMetricFamily(f"fossilrepo_backup_{name}", says, labels=labels)
+            for row in rows:
+                value = value_of(row)
+                if value is not None:
+                    family.add_metric([_name(row), row.repository_id], value)
+            yield family
+
+
+def _name(row: Replica) -> str:
+    return CONTROL_ID if row.repository_id == CONTROL_ID else row.label or row.repository_id
+
+
+def _stamp(at: datetime | None) -> float | None:
+    return at.timestamp() if at else None
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

@@ -18,7 +18,7 @@ from fossilrepo.web import api_models
 from fossilrepo.web.visit import Who
 
 if TYPE_CHECKING:
-    from fossilrepo.web.api import Call
+    from fossilrepo.web.api_call import Call
 
 _REFERENCE = "#/components/schemas/{model}"
 _FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

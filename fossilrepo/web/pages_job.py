@@ -1,23 +1,51 @@
 """How far a job is, and how it ended.
 
-Owns one page that renews itself: with scripts in place, without them whole.
+Owns one page that renews itself (with scripts in place, without them whole), where it
+leads on from there, and the file that a job made.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from aiohttp import web
 
 from fossilrepo.errors import NotFound
-from fossilrepo.models import Job, JobState
+from fossilrepo.models import Job, JobState, is_preview_name
 from fossilrepo.web import render
+from fossilrepo.web.downloads import DOWNLOADS
 from fossilrepo.web.visit import Route, Visit, Who
+
+_IMPORTS = ("import", "clone")  # how the kinds of these jobs begin
+_PREVIEW = re.compile(r"//([a-z0-9-]+--[a-z2-7]{6})\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where it goes on from a job that ended; the first one is what people want most."""
+
+    label: str
+    path: str
+    here: bool = True  # a page of the site, not a file or another host
 
 
 async def show(visit: Visit) -> web.StreamResponse:
     job = await find(visit)
-    target = await _name_of(visit, job) if job.state is JobState.DONE else ""
     template = "piece_job.html" if visit.is_htmx else "job.html"
-    return render.page(visit, template, job=job, target=target)
+    return render.page(visit, template, job=job, ways=await _ways(visit, job))
+
+
+async def file(visit: Visit) -> web.StreamResponse:
+    """What the job made, as long as it is kept."""
+    job = await find(visit)
+    download = visit.request.app[DOWNLOADS].of(job.id)
+    if download is None or job.state is not JobState.DONE:
+        raise NotFound(
+            f"job {job.id} has no file to take away",
+            hint="files are kept for an hour after the job ended; restore it again",
+        )
+    return download.answer()
 
 
 async def find(visit: Visit) -> Job:
@@ -28,12 +56,40 @@ async def find(visit: Visit) -> Job:
     return job
 
 
+async def _ways(visit: Visit, job: Job) -> list[Way]:
+    is_import = job.kind.startswith(_IMPORTS)
+    if job.state in (JobState.FAILED, JobState.INTERRUPTED):
+        return [Way("Try again", "/repos/-/import") if is_import else Way("Backups", "/backups")]
+    if job.state is not JobState.DONE:
+        return []
+    ways = []
+    download = visit.request.app[DOWNLOADS].of(job.id)
+    if download is not None:
+        ways.append(Way(f"Download {download.filename}", f"/jobs/{job.id}/file", here=False))
+    preview = _PREVIEW.search(job.progress)
+    if preview and is_preview_name(preview[1]):
+        url = visit.services.links.repo_url(preview[1])
+        ways.append(Way("Open the preview", url, here=False))
+    name = await _name_of(visit, job)
+    if name:
+        ways.append(Way(f"Open {name}", f"/repos/{name}"))
+    if not is_import:
+        ways.append(Way("Backups", f"/repos/{name}/backups" if name else "/backups"))
+    return ways
+
+
 async def _name_of(visit: Visit, job: Job) -> str:
-    """The repository that the job made, if it is still there under that name."""
+    """The name of the repository that the job made or is about, if it has one now."""
+    repos = visit.services.repos
     try:
-        return (await visit.services.repos.get(visit.reader, job.subject)).label
+        if job.repository_id:
+            return (await repos.by_identity(visit.reader, job.repository_id)).name or ""
+        return (await repos.get(visit.reader, job.subject)).label
     except NotFound:
         return ""
 
 
-ROUTES = (Route("GET", "/jobs/{id}", Who.SIGNED_IN, show),)
+ROUTES = (
+    Route("GET", "/jobs/{id}", Who.SIGNED_IN, show),
+    Route("GET", "/jobs/{id}/file", Who.ADMIN, file),
+)

@@ -1,4 +1,4 @@
-"""A repository's page: how to clone it, what happened last, what is known of it.
+"""A repository's page: how to clone it, how safe it is, what happened last, what is known of it.
 
 Owns reading one repository. The Fossil password is shown only when asked for.
 """
@@ -12,6 +12,7 @@ from aiohttp import web
 from fossilrepo.errors import Forbidden, FossilrepoError
 from fossilrepo.models import Repository, RepositoryState
 from fossilrepo.web import render
+from fossilrepo.web.safety import safety
 from fossilrepo.web.visit import Route, Visit, Who
 
 _CHECKINS = 15
@@ -43,6 +44,7 @@ async def _known(visit: Visit, repository: Repository) -> dict[str, Any]:
     known: dict[str, Any] = {
         "repository": repository,
         "url": links.repo_url(name),
+        "safe": safety(visit.services.replication, repository.id, tells_why=visit.actor.is_admin),
         "has_account": login is not None,
         "clone": f"fossil clone {links.clone_url(name, login)} {name}.fossil",
         "path_clone": f"fossil clone {links.path_clone_url(name, login)} {name}.fossil",

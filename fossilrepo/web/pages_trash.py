@@ -53,7 +53,8 @@ async def _one(visit: Visit) -> dict[str, Any]:
     found: list[Repository] = await visit.services.repos.trash(visit.actor)
     for repository in found:
         if repository.id == wanted:
-            return {"repository": repository}
+            keep = visit.services.retention.keeps_for.total_seconds()
+            return {"repository": repository, "keep": keep}
     raise NotFound("this is not in the trash", hint="it may have been brought back already")
 
 

@@ -1,0 +1,396 @@
+"""Backups on the site: how everything stands, and back to a moment, with real replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from fossilrepo.config import Settings
+from fossilrepo.db.backups import BackupStore
+from fossilrepo.db.engine import Database
+from fossilrepo.models import BackupState, Replica, now
+from fossilrepo.services.replication import Replication
+from fossilrepo.web.safety import safety
+from tests.helpers.host import Checkout, Host
+from tests.helpers.poll import until, until_sync
+from tests.helpers.site import ADMIN, Answer, Browser, Site, roomy, served
+
+# What does not need a running host
+
+
+@pytest.fixture
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    async with served(roomy(settings)) as site:
+        yield site
+
+
+async def test_without_repositories_the_page_says_what_to_do_first(site: Site) -> None:
+    browser = await site.admin()
+    page = (await browser.get("/backups")).text
+    assert "No repository yet" in page and "/repos/-/new" in page
+    assert "Nothing is deleted" in page
+    assert f"file://{site.services.settings.data}/backups" in page
+
+
+async def test_a_replica_on_the_same_disk_is_called_local_only(site: Site) -> None:
+    browser = await site.admin()
+    page = (await browser.get("/backups")).text
+    assert "Copied on this disk only: protects from mistakes, not from losing the machine" in page
+    assert "s3://BUCKET/PREFIX" in page
+    checks = (await browser.get("/system")).text
+    assert "copied on this disk only" in checks
+
+
+def plain(page: str) -> str:
+    """The text of a page without its tags."""
+    return html.unescape(re.sub("<[^>]+>", "", page))
+
+
+async def test_a_failing_replica_is_shown_first_with_since_why_and_what_to_do(site: Site) -> None:
+    """Replication without Litestream: every question to it fails."""
+    await site.services.repos.create(ADMIN, "museum")
+    replication = site.services.replication
+    task = asyncio.create_task(replication.run())
+    try:
+        await until(lambda: replication.summary()["state"] == "failing", what="a failure")
+        browser = await site.admin()
+        page = (await browser.get("/backups")).text
+        first, _, rest = page.partition('id="h-list"')
+        row = next(r for r in replication.statuses().values() if r.label == "museum")
+        assert "What needs a look" in first and "museum" in first and "since <time" in first
+        for words in (row.reason, row.hint):
+            assert words and words.replace("`", "")[1:] in plain(first)
+        assert 'class="status bad">failing' in rest
+        shown = (await browser.get("/repos/museum")).text
+        assert "Not replicated since" in shown and row.reason[1:] in plain(shown)
+        await site.person("bob")
+        reader = await site.browser().sign_in("bob")
+        for_reader = (await reader.get("/repos/museum")).text
+        assert "Not replicated since" in for_reader
+        assert row.reason[1:] not in plain(for_reader)
+        status = await site.services.health.status()
+        assert status["backup"]["behind"] == ["control database", "museum"]
+        checks = {check.name: check for check in await site.services.health.doctor()}
+        assert checks["replicas"].result == "fail" and checks["replicas"].mend
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def known(site: Site, count: int) -> None:
+    """Rows of replicas as a host left them behind."""
+    database = Database(site.services.settings)
+    try:
+        at = now()
+        await BackupStore(database).note_all(
+            {
+                f"{number:a>12}": {
+                    "label": f"stone-{number}",
+                    "state": BackupState.OFF,
+                    "since": at,
+                }
+                for number in range(count)
+            }
+        )
+    finally:
+        await database.close()
+    await site.services.replication.load()
+
+
+async def test_many_replicas_are_paged_and_found(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fossilrepo.web.pages_backups.PER_PAGE", 5)
+    await known(site, 12)
+    browser = await site.admin()
+    seen: list[str] = []
+    path = "/backups"
+    while path:
+        page = (await browser.get(path)).text
+        seen += re.findall(r'class="name" href="/repos/([^"/]+)/backups"', page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = html.unescape(following[1]) if following else ""
+    assert sorted(seen) == sorted(f"stone-{number}" for number in range(12))
+    found = (await browser.get("/backups?q=stone-11&sort=state")).text
+    assert "/repos/stone-11/backups" in found and "/repos/stone-1/backups" not in found
+    assert "Nothing found" in (await browser.get("/backups?q=granite")).text
+    for path in ("/backups?page=99&sort=x", "/backups?page=-1", "/backups?sort=proof"):
+        assert (await browser.get(path)).status == 200, path
+
+
+async def test_letting_an_earlier_place_go_wants_its_address(site: Site) -> None:
+    database = Database(site.services.settings)
+    for url in ("file:///srv/old", f"file://{site.services.settings.data}/backups"):
+        await BackupStore(database).add_target(url)
+    await database.close()
+    browser = await site.admin()
+    page = (await browser.get("/backups")).text
+    path = re.search(r'href="(/backups/-/targets/\d+)">let go', page)
+    assert path and page.count("let go…") == 1  # the place in use cannot be
+    wrong = await browser.post(path[1], {"confirm": "file:///srv"})
+    assert wrong.status == 422 and "let-go-confirm-error" in wrong.text
+    early = await browser.post(path[1], {"confirm": "file:///srv/old"})
+    assert early.status == 409 and "not proven yet" in early.text
+    assert (await browser.get("/backups/-/targets/99")).status == 404
+
+
+class Told(Replication):
+    """Nothing but what was told."""
+
+    def __init__(self, row: Replica, place: str) -> None:
+        self._row, self._where = row, place
+
+    def standing(self, repository_id: str) -> Replica:
+        return self._row
+
+    @property
+    def place(self):  # type: ignore[no-untyped-def]
+        return self._where
+
+
+MOMENT = now()
+CURRENT = Replica("a", state=BackupState.CURRENT, synced_at=MOMENT, proven_at=MOMENT)
+LINES = {
+    "safe": (CURRENT, "s3", r"Replicated \d\.\d s ago, restored and checked <time.*>just now<"),
+    "this disk only": (CURRENT, "this disk", r"Replicated .* ago, on this disk only, restored"),
+    "behind": (
+        Replica("a", state=BackupState.BEHIND, behind_since=MOMENT - timedelta(seconds=3)),
+        "s3",
+        r"What changed in the last \d\.\d s is not on the replica yet, not restored on trial yet",
+    ),
+    "not proven": (
+        Replica("a", state=BackupState.CURRENT, synced_at=MOMENT, verify_error="it is short"),
+        "s3",
+        r"Replicated .* ago, but its trial restore .* failed",
+    ),
+    "not known": (Replica("a"), "s3", r"How it is replicated is not known now, not restored"),
+    "not replicated": (
+        Replica("a", state=BackupState.OFF, reason="it is broken: <b>"),
+        "s3",
+        r"Not replicated: it is broken: &lt;b&gt;",
+    ),
+}
+
+
+@pytest.mark.parametrize("word", LINES)
+def test_one_line_says_how_safe_it_is(word: str) -> None:
+    row, place, line = LINES[word]
+    said = safety(Told(row, place), "a", tells_why=True)
+    assert said.word == word
+    assert re.match(line, said.line), said.line
+
+
+# A running host
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    host = Host(tmp_path_factory.mktemp("backups") / "data").start()
+    try:
+        host.admin()
+        yield host
+    finally:
+        assert host.stop() == 0
+    assert "Traceback" not in host.log(), host.log()[-5000:]
+
+
+@asynccontextmanager
+async def signed_in(host: Host) -> AsyncIterator[Browser]:
+    port = host.port
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield await Browser(session, port, f"localhost:{port}").sign_in("ada")
+
+
+def pushed(host: Host, name: str, folder: Path, count: int = 3) -> Checkout:
+    """A repository of this name with so many pushes, all on the replica."""
+    host.call("repo", "create", name)
+    client = Checkout.cloned(
+        host.url(name, "ada", host.fossil_password("ada", name)), folder / name, "ada"
+    )
+    for number in range(count):
+        client.commit(f"file-{number}.txt", f"{number}\n" * (number + 1), f"change {number}")
+        client.push()
+    until_sync(lambda: is_current(host, name), timeout=20, what=f"{name} on the replica")
+    return client
+
+
+def is_current(host: Host, name: str) -> bool:
+    backup = host.json("repo", "show", name)["backup"]
+    return bool(backup["state"] == "current" and backup["lag_s"] == 0)
+
+
+async def ended(browser: Browser, answer: Answer, state: str = "done") -> str:
+    """The page of the job that the form led to, once it ended in this state."""
+    assert answer.status == 303, (answer.status, answer.text)
+    path = answer.location
+    assert path.startswith("/jobs/")
+
+    async def page() -> str:
+        text = (await browser.get(path)).text
+        return text if "Ended" in text else ""
+
+    text = await until(page, timeout=30, every=0.1, what="the end of the job")
+    assert f'">{state}</span>' in text, text
+    return text
+
+
+async def test_the_time_line_of_pushes_and_a_new_repository_from_a_moment(
+    host: Host, tmp_path: Path
+) -> None:
+    client = pushed(host, "museum", tmp_path)
+    last = client.head()
+    async with signed_in(host) as browser:
+        page = (await browser.get("/repos/museum/backups")).text
+        for number in range(3):
+            assert f"change {number}" in page
+        assert page.index("change 2") < page.index("change 0")  # newest first
+        moment = f"before {last[:16]}"
+        look = await browser.get(f"/repos/museum/backups/moment?at={quote(moment)}")
+        assert last[:16] in look.text and "Restore as new" in look.text
+        made = await browser.post(
+            "/repos/museum/backups/new", {"at": moment, "name": "museum-before"}
+        )
+        page = await ended(browser, made)
+        assert 'href="/repos/museum-before"' in page
+        taken = await browser.post("/repos/museum/backups/new", {"at": moment, "name": "museum"})
+        assert taken.status == 409 and "name-error" in taken.text
+    assert host.json("repo", "show", "museum-before")["checkins"] == 3
+    assert host.json("repo", "show", "museum")["checkins"] == 4
+
+
+async def test_a_moment_that_cannot_be_read_is_told_beside_its_field(
+    host: Host, tmp_path: Path
+) -> None:
+    host.call("repo", "create", "when")
+    async with signed_in(host) as browser:
+        answer = await browser.get("/repos/when/backups/moment?at=the+day+after+never")
+        assert answer.status == 422
+        assert 'id="at-error"' in answer.text and 'value="the day after never"' in answer.text
+        assert (await browser.get("/repos/nothing/backups")).status == 404
+        for path in ("new", "file", "preview"):
+            fields = {"at": "the day after never", "name": "x"}
+            answer = await browser.post(f"/repos/when/backups/{path}", fields)
+            assert answer.status == 422, path
+
+
+async def test_in_place_shows_what_would_change_wants_the_name_and_can_be_undone(
+    host: Host, tmp_path: Path
+) -> None:
+    client = pushed(host, "hall", tmp_path)
+    moment = f"before {client.head()[:16]}"
+    async with signed_in(host) as browser:
+        path = "/repos/hall/backups/in-place"
+        page = (await browser.get(f"{path}?at={quote(moment)}")).text
+        assert "change 2" in page and "push" in page  # what goes, and that clones push it back
+        wrong = await browser.post(path, {"at": moment, "confirm": "hal"})
+        assert wrong.status == 422 and "confirm-error" in wrong.text
+        assert host.json("repo", "show", "hall")["checkins"] == 4
+        await ended(browser, await browser.post(path, {"at": moment, "confirm": "hall"}))
+        assert host.json("repo", "show", "hall")["checkins"] == 3
+        assert "/repos/hall/backups/undo" in (await browser.get("/repos/hall/backups")).text
+        await ended(browser, await browser.post("/repos/hall/backups/undo"))
+        assert host.json("repo", "show", "hall")["checkins"] == 4
+        host.call("repo", "create", "untouched")
+        nothing = await browser.post("/repos/untouched/backups/undo")
+        assert nothing.status == 404 and 'role="alert"' in nothing.text
+
+
+async def test_a_preview_is_opened_shown_and_ended(host: Host, tmp_path: Path) -> None:
+    pushed(host, "loft", tmp_path, 1)
+    async with signed_in(host) as browser:
+        page = await ended(browser, await browser.post("/repos/loft/backups/preview", {"at": ""}))
+        link = re.search(r'href="(http://(loft--[a-z2-7]{6})\.localhost:\d+/)"', page)
+        assert link, page
+        for path in ("/backups", "/repos/loft/backups"):
+            assert link[2] in (await browser.get(path)).text, path
+        closed = await browser.post(f"/backups/-/previews/{link[2]}/close")
+        assert closed.status == 303
+        assert link[2] not in (await browser.get("/backups")).text
+        assert (await browser.post("/backups/-/previews/loft/close")).status == 404
+
+
+async def test_a_moment_is_taken_away_as_a_file_without_secrets(host: Host, tmp_path: Path) -> None:
+    pushed(host, "cellar", tmp_path, 1)
+    async with signed_in(host) as browser:
+        page = await ended(browser, await browser.post("/repos/cellar/backups/file", {"at": ""}))
+        link = re.search(r'href="(/jobs/\w+/file)"', page)
+        assert link
+        for _ in range(2):  # a download that broke can be begun again
+            file = await browser.get(link[1])
+            assert file.status == 200
+        assert 'filename="cellar.fossil"' in file.headers["Content-Disposition"]
+        assert (await browser.get("/jobs/aaaaaaaaaaaa/file")).status == 404
+    (tmp_path / "taken").write_bytes(file.content)
+    with sqlite3.connect(tmp_path / "taken") as connection:
+        count = "SELECT count(*) FROM event WHERE type = 'ci'"
+        assert connection.execute(count).fetchone() == (2,)
+        secrets = "SELECT count(*) FROM user WHERE length(pw) = 40 OR cookie IS NOT NULL"
+        assert connection.execute(secrets).fetchone() == (0,)
+    connection.close()
+
+
+async def test_a_trial_restore_is_asked_for_and_shown(host: Host, tmp_path: Path) -> None:
+    pushed(host, "shed", tmp_path, 1)
+    async with signed_in(host) as browser:
+        await ended(browser, await browser.post("/backups/-/verify", {"name": "shed"}))
+        assert 'class="status good">proven' in (await browser.get("/backups")).text
+        assert "shed" in (await browser.get("/backups/-/trials?name=shed")).text
+        shown = (await browser.get("/repos/shed")).text
+        assert "restored and checked" in shown
+        assert 'class="status good">proven' in (await browser.get("/repos/shed/backups")).text
+
+
+async def test_what_was_deleted_and_purged_comes_back_by_its_identity(
+    host: Host, tmp_path: Path
+) -> None:
+    pushed(host, "attic", tmp_path, 2)
+    identity = host.json("repo", "show", "attic")["id"]
+    async with signed_in(host) as browser:
+        await browser.post("/repos/attic/delete", {"confirm": "attic"})
+        assert f"/backups/-/gone/{identity}" in (await browser.get("/backups")).text
+        purged = await browser.post(f"/repos/-/trash/{identity}/purge", {"confirm": "attic"})
+        assert purged.status == 303
+
+        async def listed() -> bool:
+            page = (await browser.get("/backups")).text
+            return f"/backups/-/gone/{identity}" in page and "can be brought back until" in page
+
+        await until(listed, what="the purged one among what can come back")
+        past = (await browser.get(f"/backups/-/gone/{identity}")).text
+        assert "change 1" not in past or "attic" in past
+        made = await browser.post(
+            f"/backups/-/gone/{identity}/new", {"at": "", "name": "attic-again"}
+        )
+        await ended(browser, made)
+        assert (await browser.get("/backups/-/gone/aaaaaaaaaaaa")).status == 404
+    assert host.json("repo", "show", "attic-again")["checkins"] == 3
+
+
+async def test_the_page_of_the_control_database_says_how_to_get_and_use_it(host: Host) -> None:
+    async with signed_in(host) as browser:
+        page = (await browser.get("/backups/-/control")).text
+    assert str(host.data / "fossilrepo.db") in page
+    command = re.search(r'<code id="newest">fossilrepo ([^<]+)</code>', page)
+    assert command
+    host.call(*command[1].split()[:-1], str(host.data.parent / "restored.db"))
+    connection = sqlite3.connect(host.data.parent / "restored.db")
+    assert connection.execute("SELECT login FROM users").fetchall() == [("ada",)]
+    connection.close()
+
+
+async def test_the_forecast_is_a_page_of_its_own_and_a_piece_of_the_other(host: Host) -> None:
+    async with signed_in(host) as browser:
+        page = await browser.get("/backups/-/forecast")
+        assert "Grows by" in page.text and "<html" in page.text
+        piece = await browser.get("/backups/-/forecast", {"HX-Request": "true"})
+        assert "Grows by" in piece.text and "<html" not in piece.text
