@@ -29,7 +29,7 @@ from fossilrepo.services import Services
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
 from fossilrepo.services.audit import Audit
-from fossilrepo.services.bring_back import BringBack
+from fossilrepo.services.bring_back import LARGEST, BringBack
 from fossilrepo.services.folder import Folder
 from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
@@ -39,6 +39,7 @@ from fossilrepo.services.links import Links
 from fossilrepo.services.manifest import Manifest
 from fossilrepo.services.mending import Mending
 from fossilrepo.services.points import Points
+from fossilrepo.services.previews import Previews
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.rebuild_ground import refuse_half_done
 from fossilrepo.services.replacing import Replacing
@@ -121,9 +122,12 @@ async def open_core(
         await replication.load()
         repos.backed_by(replication.standing)
         health.backed_by(replication)
-        bring_back = BringBack(replication, shelf, gate)
+        bring_back = BringBack(
+            replication, shelf, Gate(identity, settings.scratch, largest=LARGEST)
+        )
         points = Points(store, backups, replication, shelf, bring_back)
         replacing = Replacing(store, backups, replication, projection, shelf, locks)
+        repos.before_purge.append(replacing.before_purge)
         services = Services(
             settings=settings,
             repos=repos,
@@ -137,11 +141,23 @@ async def open_core(
             restores=Restores(
                 settings, repos, points, bring_back, replacing, replication, shelf, jobs, audit
             ),
+            previews=Previews(
+                backups,
+                points,
+                bring_back,
+                projection,
+                shelf,
+                links,
+                jobs,
+                audit,
+                locks,
+            ),
             verification=Verification(
                 settings, store, backups, replication, shelf, fossil, jobs, audit, locks
             ),
             retention=Retention(settings, store, backups, replication, shelf, jobs, audit),
         )
+        repos.before_purge.append(services.previews.before_purge)
         mending = Mending(replication, backups, shelf, audit)
         manifest = Manifest(settings, replication.target, Inventory(database), links)
         yield Core(

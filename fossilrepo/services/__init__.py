@@ -11,6 +11,7 @@ from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
+from fossilrepo.services.previews import Previews
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
 from fossilrepo.services.restores import Restores
@@ -30,5 +31,6 @@ class Services:
     links: Links
     replication: Replication
     restores: Restores
+    previews: Previews
     verification: Verification
     retention: Retention
