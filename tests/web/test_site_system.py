@@ -49,6 +49,12 @@ async def test_a_certificate_is_for_what_is_served(site: Site) -> None:
     for header in ("X_Forwarded_For", "X_Forwarded_Proto", "Forwarded", "X_Real_IP"):
         assert await ask("live.localhost", **{header: "127.0.0.1"}) == 404, header
 
+    served = site.services.settings.served
+    (served / "../.previews/aaaaaaaaaaaa.fossil").touch()
+    (served / "live--aaaaaa.fossil").symlink_to("../.previews/aaaaaaaaaaaa.fossil")
+    assert await ask("live--aaaaaa.localhost") == 200  # a preview that is open
+    assert await ask("live--bbbbbb.localhost") == 404
+
 
 async def test_metrics_are_for_this_machine_and_for_tokens(site: Site) -> None:
     await site.person("ada", is_admin=True)
