@@ -21,7 +21,7 @@ from aiohttp import web
 
 from fossilrepo.config import Settings, split_listen
 from fossilrepo.core import Core, open_core, prepare
-from fossilrepo.errors import Conflict, FossilrepoError
+from fossilrepo.errors import ConfigError, Conflict, FossilrepoError, Unavailable
 from fossilrepo.models import is_id
 from fossilrepo.runtime.gathered import Gathered
 from fossilrepo.runtime.locks import acquire_single
@@ -166,6 +166,7 @@ def litestream_child(settings: Settings, core: Core) -> ChildSpec:
     file = settings.run_dir / "litestream.yml"
 
     async def command() -> Command:
+        await _claim_target(core)
         text = litestream.configuration(
             settings,
             target,
@@ -193,6 +194,21 @@ def litestream_child(settings: Settings, core: Core) -> ChildSpec:
         needed=False,
         on_line=litestream.Lines(said).feed,
     )
+
+
+async def _claim_target(core: Core) -> None:
+    """Never write over the replica of another host; ConfigError when the target holds one."""
+    replication = core.services.replication
+    try:
+        await core.manifest.claim()
+    except Conflict as error:
+        replication.refusal = error
+        raise ConfigError(error.message, hint=error.hint, field="backup.url") from error
+    except Unavailable as error:
+        replication.refusal = error
+        if not any(row.synced_at for row in replication.statuses().values()):
+            raise  # it was never looked at, so nothing is known of it
+    replication.refusal = None
 
 
 async def _start_replication(core: Core, stack: AsyncExitStack) -> None:

@@ -158,7 +158,7 @@ async def open_core(
             retention=Retention(settings, store, backups, replication, shelf, jobs, audit),
         )
         repos.before_purge.append(services.previews.before_purge)
-        mending = Mending(replication, backups, shelf, audit)
+        mending = Mending(settings, replication, backups, shelf, audit)
         manifest = Manifest(settings, replication.target, Inventory(database), links)
         yield Core(
             services, shelf, folder, adoption, mending, manifest, replacing, tasks, probe_walls

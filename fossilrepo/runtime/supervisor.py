@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fossilrepo.errors import NotFound, Unavailable
@@ -80,6 +81,17 @@ class Supervisor:
         await child.restart()
         await self._settled(child)
         return child.status()
+
+    @asynccontextmanager
+    async def paused(self, name: str) -> AsyncIterator[None]:
+        """The child is stopped inside the block, and started again after it, whatever happens."""
+        child = self._find(name)
+        await child.stop()
+        try:
+            yield
+        finally:
+            child.start()
+        await self._settled(child)
 
     def child(self, name: str) -> ChildStatus:
         return self._find(name).status()

@@ -93,6 +93,14 @@ class Manifest:
                 async with asyncio.timeout(LAST_WORDS):
                     await self._try()
 
+    async def claim(self) -> None:
+        """Make sure that the place is not another host's, before anything is written there.
+
+        Conflict when it is, Unavailable when it cannot be looked at.
+        """
+        if self._written is None:
+            await self._take_over(await self._wanted())
+
     async def _try(self) -> bool:
         try:
             await self.write()

@@ -69,6 +69,7 @@ class Replication:
         self.target = target
         self.control = control
         self.mend: Mend | None = None
+        self.refusal: FossilrepoError | None = None  # why Litestream is not started
         self._settings = settings
         self._store = store
         self._backups = backups
@@ -199,8 +200,11 @@ class Replication:
 
     def refresh(self, row: Replica) -> None:
         """Somebody else wrote this row (a proof, a purge): keep what was measured here."""
-        standing = self._of(row.repository_id)
-        standing.row = replace(row, **_measured(standing.row))
+        standing = self._known.get(row.repository_id)
+        if standing is None:  # nothing was measured here yet, not even its name
+            self._known[row.repository_id] = Standing(row, written=row)
+        else:
+            standing.row = replace(row, **_measured(standing.row))
 
     async def take_in(self) -> None:
         """What others wrote into the rows, as the command line does beside a running host."""
@@ -306,7 +310,8 @@ class Replication:
         except NotKnown:
             self._not_known(standing)
         except NotRunning as error:
-            self._failed(standing, error.message, error.hint)
+            why = self.refusal or error
+            self._failed(standing, why.message, why.hint)
         except SyncFailed as error:
             if self.mend and self._measuring and await self.mend(identity, error):
                 self._ask_soon(identity, after=0.2)
