@@ -71,7 +71,7 @@ def _described(found: Timeline, shown: tuple[Point, ...]) -> Document:
                 "pushes": [
                     asdict(push)
                     | {
-                        "at": iso(push.at),
+                        "at": write_time(push.at),
                         "before": write_time(push.before) if push.before else None,
                     }
                     for push in point.pushes
@@ -130,16 +130,8 @@ def deleted(as_json: AsJson = False) -> None:
     async def work(services: Services) -> list[Document]:
         trashed = await services.repos.trash(ACTOR)
         keeps_for = services.retention.keeps_for.total_seconds()
-        rows = services.replication.statuses()
         return [
-            {
-                "id": gone.id,
-                "name": gone.label,
-                "state": "purged" if gone.purged_at else "trashed",
-                "deleted_at": iso(gone.deleted_at),
-                "until": iso(gone.until),
-                "proven_at": iso(rows[gone.id].proven_at) if gone.id in rows else None,
-            }
+            backup_report.described_gone(gone, services.replication)
             for gone in backup_report.gone(services.replication, trashed, keeps_for)
         ]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fossilrepo.cli import context, output
-from fossilrepo.cli.backup_words import At, Subject
+from fossilrepo.cli.backup_words import At, Subject, check_moment
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson
 from fossilrepo.cli.progress import done
@@ -29,6 +29,7 @@ def preview(name: Subject, at: At = "", as_json: AsJson = False) -> None:
     Who may read the repository may read the preview. It ends by itself after an
     hour.
     """
+    check_moment(at)
 
     async def work(services: Services) -> Document:
         before = {found.id for found in await services.previews.list(ACTOR)}

@@ -6,6 +6,7 @@ is done, and what of people and settings comes back, is the services'.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from fossilrepo.cli.backup_words import At
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Name, Yes
 from fossilrepo.cli.progress import done
-from fossilrepo.errors import Conflict, InvalidInput
+from fossilrepo.errors import Conflict, InvalidInput, NotFound
 from fossilrepo.models import CONTROL_ID, RepositoryState, check_name
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def restore(
     if chosen != 1:
         given = "more than one place to restore to was given" if chosen else NO_PLACE
         raise InvalidInput(given, hint="give --to FILE" if is_control else WHERE)
+    backup_words.check_moment(at)
     if file is not None:
         _to_file(CONTROL_ID if is_control else str(name), at, file, as_json)
     elif new_name is not None:
@@ -153,13 +155,20 @@ async def _difference(services: Services, name: str, at: str) -> Document | None
     try:
         return backup_words.difference(await services.restores.preview_in_place(ACTOR, name, at))
     except Conflict:
-        if (await services.repos.get(ACTOR, name)).state is RepositoryState.BROKEN:
+        if await _is_broken(services, name):
             return None
         raise
 
 
+async def _is_broken(services: Services, name: str) -> bool:
+    with suppress(NotFound):  # an identity of something deleted
+        return (await services.repos.get(ACTOR, name)).state is RepositoryState.BROKEN
+    return False
+
+
 def compare(name: Name, at: At = "", as_json: AsJson = False) -> None:
     """Say what restoring in place would change; nothing is changed."""
+    backup_words.check_moment(at)
 
     async def work(services: Services) -> Document:
         return backup_words.difference(await services.restores.preview_in_place(ACTOR, name, at))
@@ -175,7 +184,7 @@ def compare(name: Name, at: At = "", as_json: AsJson = False) -> None:
 def undo(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Take back the last restore in place.
 
-    The repository holds again what it held before it.
+    The repository holds again what it held before it. An undo can be undone.
     """
     ask.confirm(f"bring back what {output.clean(name)} held before the last restore?", yes)
 

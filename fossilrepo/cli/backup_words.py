@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fossilrepo.cli import output
-from fossilrepo.models import iso
-from fossilrepo.services.moments import write_time
+from fossilrepo.models import iso, now
+from fossilrepo.services.moments import parse_moment, write_time
 
 if TYPE_CHECKING:
     from fossilrepo.services.difference import Difference
@@ -29,6 +29,11 @@ At = Annotated[
 Subject = Annotated[
     str, typer.Argument(metavar="NAME", help="Its name, or the identity of a deleted one.")
 ]
+
+
+def check_moment(text: str) -> None:
+    """InvalidInput for what is no moment, before anything is opened or asked."""
+    parse_moment(text, now())
 
 
 def difference(found: Difference) -> dict[str, Any]:
