@@ -31,6 +31,7 @@ from fossilrepo.services.verification import Verification
 from fossilrepo.tools import litestream
 from fossilrepo.tools.fossil import FIRST_USER, Fossil
 from fossilrepo.tools.identity import service_identity
+from fossilrepo.tools.targets import FileTarget
 from tests.helpers.poll import until
 
 ADMIN = Actor("ada", is_admin=True)
@@ -67,6 +68,17 @@ class Replicated:
         await until(lambda: self._is_known(repository_id), what="Litestream to find the file")
         await self.replication.ensure(repository_id)
         await self.replication.flush()
+
+    async def whole_copy(self, name: str) -> Path:
+        """The folder of a replica, once Litestream has put its first whole copy there.
+
+        Before, that copy would put right what a test spoils.
+        """
+        target = self.replication.target
+        assert isinstance(target, FileTarget)
+        copies = target.folder / name / "ltx" / "9"
+        await until(lambda: list(copies.glob("*.ltx")), what="the first whole copy")
+        return target.folder / name
 
     async def _is_known(self, repository_id: str) -> bool:
         path = self.core.shelf.file(repository_id)

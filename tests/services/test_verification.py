@@ -107,7 +107,7 @@ async def test_a_damaged_object_fails_the_trial_until_it_is_repaired(host: Repli
     assert (await verified(host, "demo")).state is JobState.DONE
     proven_at = (await row_of(host, demo.id)).proven_at
     began = now()
-    repair = damage(replica_folder(host, demo.id))
+    repair = damage(await host.whole_copy(f"{demo.id}.fossil"))
     for _ in range(2):
         job = await verified(host, "demo")
         assert job.state is JobState.FAILED
@@ -132,15 +132,18 @@ async def test_a_damaged_object_fails_the_trial_until_it_is_repaired(host: Repli
 
 async def test_a_replica_of_something_else_or_of_before_fails_the_trial(host: Replicated) -> None:
     demo, other = await host.create("demo"), await host.create("other")
-    for pages in range(3):
-        await host.write(demo, f"more {pages}")
+    await host.whole_copy(f"{demo.id}.fossil")
+    for attempt in range(3):  # a compaction at the same moment puts right what is spoilt here
+        await host.write(demo, f"more {attempt}")
         await host.replication.ensure(demo.id)
-    files = list(replica_folder(host, demo.id).rglob("*.ltx"))
-    newest = max(file.stem.partition("-")[2] for file in files)
-    for file in files:
-        if file.stem.endswith(newest):
-            file.unlink()
-    job = await verified(host, "demo")
+        files = list(replica_folder(host, demo.id).rglob("*.ltx"))
+        newest = max(file.stem.partition("-")[2] for file in files)
+        for file in files:
+            if file.stem.endswith(newest):
+                file.unlink()
+        job = await verified(host, "demo")
+        if job.error:
+            break
     assert "newest push (rcvid)" in job.error and "artifacts" in job.error
 
     await break_file(host, demo)  # or Litestream would begin a new replica
@@ -203,9 +206,7 @@ async def test_the_control_database_is_proven_and_what_is_damaged_is_found(
     (run,) = await host.verification.history(CONTROL_ID)
     assert run.ok and run.label == "control database"
     assert run.detail.startswith("1 repositories, audit log up to entry ")
-    target = host.replication.target
-    assert isinstance(target, FileTarget)
-    damage(target.folder / "fossilrepo.db")
+    damage(await host.whole_copy("fossilrepo.db"))
     job = await verified(host, CONTROL_ID)
     assert job.state is JobState.FAILED and "control database (" in job.error
     assert [p.label for p in await host.verification.problems()] == ["control database"]
