@@ -26,8 +26,8 @@ PreviewName = Annotated[
 def preview(name: Subject, at: At = "", as_json: AsJson = False) -> None:
     """Open a moment of a repository, read-only, on a host of its own.
 
-    Who may read the repository may read the preview. It ends by itself after an
-    hour.
+    Administrators sign in there with their Fossil password of the repository. It
+    ends by itself after an hour.
     """
     check_moment(at)
 
