@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from fossilrepo.web import api_backup_models as m
-from tests.helpers.host import Host
-from tests.helpers.poll import until
+from tests.helpers.host import Checkout, Host
+from tests.helpers.poll import until, until_sync
 from tests.helpers.site import Browser
 from tests.web.test_api import Client
-from tests.web.test_site_backups import pushed
+from tests.web.test_site_backups import is_current, pushed
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +27,12 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     finally:
         assert host.stop() == 0
     assert "Traceback" not in host.log(), host.log()[-5000:]
+
+
+@pytest.fixture(scope="module")
+def museum(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A repository of two pushes, which every test leaves as it was."""
+    return pushed(host, "museum", tmp_path_factory.mktemp("museum"), 2)
 
 
 @asynccontextmanager
@@ -51,8 +56,7 @@ async def done(api: Client, path: str, body: Any = None) -> dict[str, Any]:
     return found
 
 
-async def test_the_document_is_that_of_the_command_line(host: Host, tmp_path: Path) -> None:
-    pushed(host, "museum", tmp_path, 1)
+async def test_the_document_is_that_of_the_command_line(host: Host, museum: Checkout) -> None:
     async with client(host) as api:
         found = await api.done("GET", "/backup")
         assert set(found) == set(m.Backup.model_fields)
@@ -69,22 +73,22 @@ async def test_the_document_is_that_of_the_command_line(host: Host, tmp_path: Pa
         assert shown["backup"]["state"] == "current"
 
 
-async def test_back_to_a_moment_in_every_way(host: Host, tmp_path: Path) -> None:
-    last = pushed(host, "hall", tmp_path, 2).head()
+async def test_back_to_a_moment_in_every_way(host: Host, museum: Checkout) -> None:
+    last = museum.head()
     before = f"before {last[:16]}"
-    base = "/repositories/hall/backup"
+    base = "/repositories/museum/backup"
     async with client(host) as api:
         points = await api.done("GET", f"{base}/points")
         assert set(points) >= set(m.Points.model_fields)
         assert points["points"]
         difference = await api.done("GET", f"{base}/compare?at={before.replace(' ', '+')}")
         assert last[:10] in json.dumps(difference)
-        await done(api, f"{base}/restore", {"at": before, "as": "hall-before"})
-        assert (await api.done("GET", "/repositories/hall-before"))["checkins"] == 2
+        await done(api, f"{base}/restore", {"at": before, "as": "museum-before"})
+        assert (await api.done("GET", "/repositories/museum-before"))["checkins"] == 2
         await done(api, f"{base}/restore", {"at": before, "in_place": True})
-        assert (await api.done("GET", "/repositories/hall"))["checkins"] == 2
+        assert (await api.done("GET", "/repositories/museum"))["checkins"] == 2
         await done(api, f"{base}/undo")
-        assert (await api.done("GET", "/repositories/hall"))["checkins"] == 3
+        assert (await api.done("GET", "/repositories/museum"))["checkins"] == 3
         job = await done(api, f"{base}/file", {})
         file = await api.ask("GET", f"/jobs/{job['id']}/file")
         assert file.content.startswith(b"SQLite format 3\0")
@@ -106,8 +110,9 @@ async def test_what_is_asked_wrongly_is_refused_with_the_field(host: Host) -> No
         await api.refused(404, "GET", "/jobs/aaaaaaaaaaaa/file")
 
 
-async def test_previews_trials_deleted_ones_and_the_forecast(host: Host, tmp_path: Path) -> None:
-    pushed(host, "loft", tmp_path, 1)
+async def test_previews_trials_deleted_ones_and_the_forecast(host: Host) -> None:
+    host.call("repo", "create", "loft")
+    until_sync(lambda: is_current(host, "loft"), timeout=20, what="it on the replica")
     async with client(host) as api:
         await done(api, "/repositories/loft/backup/preview", {})
         (open_one,) = (await api.done("GET", "/backup/previews"))["previews"]
@@ -126,12 +131,11 @@ async def test_previews_trials_deleted_ones_and_the_forecast(host: Host, tmp_pat
         assert set(forecast) >= set(m.Forecast.model_fields)
 
 
-async def test_metrics_tell_of_every_replica(host: Host, tmp_path: Path) -> None:
-    pushed(host, "gauge", tmp_path, 1)
+async def test_metrics_tell_of_every_replica(host: Host, museum: Checkout) -> None:
     async with client(host) as api:
         text = (await api.browser.get("/metrics")).text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in ("#", ""))
-    of_it = [key for key in lines if 'repository="gauge"' in key]
+    of_it = [key for key in lines if 'repository="museum"' in key]
     names = {key.partition("{")[0] for key in of_it}
     assert {"fossilrepo_backup_lag_seconds", "fossilrepo_backup_last_synced_timestamp_seconds"} <= (
         names

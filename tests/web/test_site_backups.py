@@ -18,8 +18,10 @@ import pytest
 from fossilrepo.config import Settings
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
-from fossilrepo.models import BackupState, Replica, now
+from fossilrepo.models import BackupState, Job, Replica, now
+from fossilrepo.services.jobs import Progress
 from fossilrepo.services.replication import Replication
+from fossilrepo.web.downloads import DOWNLOADS
 from fossilrepo.web.safety import safety
 from tests.helpers.host import Checkout, Host
 from tests.helpers.poll import until, until_sync
@@ -190,6 +192,30 @@ def test_one_line_says_how_safe_it_is(word: str) -> None:
     assert re.match(line, said.line), said.line
 
 
+async def test_a_file_that_nobody_takes_away_goes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fossilrepo.web.downloads.KEEP", 0.2)
+    jobs, downloads = site.services.jobs, site.app[DOWNLOADS]
+    made: list[Path] = []
+
+    async def start(path: Path) -> Job:
+        async def work(_progress: Progress) -> None:
+            made.append(path)
+            await asyncio.to_thread(path.write_bytes, b"content")
+
+        return await jobs.start("a file", "museum", ADMIN, work)
+
+    job = await downloads.made_by(start, "museum.fossil")
+    browser = await site.admin()
+    await jobs.wait(job.id)
+    assert (await browser.get(f"/jobs/{job.id}/file")).content == b"content"
+    await until(lambda: downloads.of(job.id) is None, what="the end of the file")
+    await until(lambda: not made[0].exists(), what="the end of the file on the disk")
+    late = await browser.get(f"/jobs/{job.id}/file")
+    assert late.status == 404 and "restore it again" in late.text
+
+
 # A running host
 
 
@@ -202,6 +228,12 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     finally:
         assert host.stop() == 0
     assert "Traceback" not in host.log(), host.log()[-5000:]
+
+
+@pytest.fixture(scope="module")
+def museum(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A repository of three pushes, for the tests that leave it as it is."""
+    return pushed(host, "museum", tmp_path_factory.mktemp("museum"))
 
 
 @asynccontextmanager
@@ -245,10 +277,9 @@ async def ended(browser: Browser, answer: Answer, state: str = "done") -> str:
 
 
 async def test_the_time_line_of_pushes_and_a_new_repository_from_a_moment(
-    host: Host, tmp_path: Path
+    host: Host, museum: Checkout
 ) -> None:
-    client = pushed(host, "museum", tmp_path)
-    last = client.head()
+    last = museum.head()
     async with signed_in(host) as browser:
         page = (await browser.get("/repos/museum/backups")).text
         for number in range(3):
@@ -286,74 +317,73 @@ async def test_a_moment_that_cannot_be_read_is_told_beside_its_field(
 async def test_in_place_shows_what_would_change_wants_the_name_and_can_be_undone(
     host: Host, tmp_path: Path
 ) -> None:
-    client = pushed(host, "hall", tmp_path)
+    client = pushed(host, "hall", tmp_path, 2)
     moment = f"before {client.head()[:16]}"
     async with signed_in(host) as browser:
         path = "/repos/hall/backups/in-place"
         page = (await browser.get(f"{path}?at={quote(moment)}")).text
-        assert "change 2" in page and "push" in page  # what goes, and that clones push it back
+        assert "change 1" in page and "push" in page  # what goes, and that clones push it back
         wrong = await browser.post(path, {"at": moment, "confirm": "hal"})
         assert wrong.status == 422 and "confirm-error" in wrong.text
-        assert host.json("repo", "show", "hall")["checkins"] == 4
-        await ended(browser, await browser.post(path, {"at": moment, "confirm": "hall"}))
         assert host.json("repo", "show", "hall")["checkins"] == 3
+        await ended(browser, await browser.post(path, {"at": moment, "confirm": "hall"}))
+        assert host.json("repo", "show", "hall")["checkins"] == 2
         assert "/repos/hall/backups/undo" in (await browser.get("/repos/hall/backups")).text
         await ended(browser, await browser.post("/repos/hall/backups/undo"))
-        assert host.json("repo", "show", "hall")["checkins"] == 4
+        assert host.json("repo", "show", "hall")["checkins"] == 3
         host.call("repo", "create", "untouched")
         nothing = await browser.post("/repos/untouched/backups/undo")
         assert nothing.status == 404 and 'role="alert"' in nothing.text
 
 
-async def test_a_preview_is_opened_shown_and_ended(host: Host, tmp_path: Path) -> None:
-    pushed(host, "loft", tmp_path, 1)
+async def test_a_preview_is_opened_shown_and_ended(host: Host, museum: Checkout) -> None:
     async with signed_in(host) as browser:
-        page = await ended(browser, await browser.post("/repos/loft/backups/preview", {"at": ""}))
-        link = re.search(r'href="(http://(loft--[a-z2-7]{6})\.localhost:\d+/)"', page)
+        page = await ended(browser, await browser.post("/repos/museum/backups/preview", {"at": ""}))
+        link = re.search(r'href="(http://(museum--[a-z2-7]{6})\.localhost:\d+/)"', page)
         assert link, page
-        for path in ("/backups", "/repos/loft/backups"):
+        for path in ("/backups", "/repos/museum/backups"):
             assert link[2] in (await browser.get(path)).text, path
         closed = await browser.post(f"/backups/-/previews/{link[2]}/close")
         assert closed.status == 303
         assert link[2] not in (await browser.get("/backups")).text
-        assert (await browser.post("/backups/-/previews/loft/close")).status == 404
+        assert (await browser.post("/backups/-/previews/museum/close")).status == 404
 
 
-async def test_a_moment_is_taken_away_as_a_file_without_secrets(host: Host, tmp_path: Path) -> None:
-    pushed(host, "cellar", tmp_path, 1)
+async def test_a_moment_is_taken_away_as_a_file_without_secrets(
+    host: Host, museum: Checkout, tmp_path: Path
+) -> None:
     async with signed_in(host) as browser:
-        page = await ended(browser, await browser.post("/repos/cellar/backups/file", {"at": ""}))
+        page = await ended(browser, await browser.post("/repos/museum/backups/file", {"at": ""}))
         link = re.search(r'href="(/jobs/\w+/file)"', page)
         assert link
         for _ in range(2):  # a download that broke can be begun again
             file = await browser.get(link[1])
             assert file.status == 200
-        assert 'filename="cellar.fossil"' in file.headers["Content-Disposition"]
+        assert 'filename="museum.fossil"' in file.headers["Content-Disposition"]
         assert (await browser.get("/jobs/aaaaaaaaaaaa/file")).status == 404
     (tmp_path / "taken").write_bytes(file.content)
     with sqlite3.connect(tmp_path / "taken") as connection:
         count = "SELECT count(*) FROM event WHERE type = 'ci'"
-        assert connection.execute(count).fetchone() == (2,)
+        assert connection.execute(count).fetchone() == (4,)
         secrets = "SELECT count(*) FROM user WHERE length(pw) = 40 OR cookie IS NOT NULL"
         assert connection.execute(secrets).fetchone() == (0,)
     connection.close()
 
 
-async def test_a_trial_restore_is_asked_for_and_shown(host: Host, tmp_path: Path) -> None:
-    pushed(host, "shed", tmp_path, 1)
+async def test_a_trial_restore_is_asked_for_and_shown(host: Host, museum: Checkout) -> None:
     async with signed_in(host) as browser:
-        await ended(browser, await browser.post("/backups/-/verify", {"name": "shed"}))
+        await ended(browser, await browser.post("/backups/-/verify", {"name": "museum"}))
         assert 'class="status good">proven' in (await browser.get("/backups")).text
-        assert "shed" in (await browser.get("/backups/-/trials?name=shed")).text
-        shown = (await browser.get("/repos/shed")).text
+        assert "museum" in (await browser.get("/backups/-/trials?name=museum")).text
+        shown = (await browser.get("/repos/museum")).text
         assert "restored and checked" in shown
-        assert 'class="status good">proven' in (await browser.get("/repos/shed/backups")).text
+        assert 'class="status good">proven' in (await browser.get("/repos/museum/backups")).text
 
 
 async def test_what_was_deleted_and_purged_comes_back_by_its_identity(
     host: Host, tmp_path: Path
 ) -> None:
-    pushed(host, "attic", tmp_path, 2)
+    pushed(host, "attic", tmp_path, 1)
     identity = host.json("repo", "show", "attic")["id"]
     async with signed_in(host) as browser:
         await browser.post("/repos/attic/delete", {"confirm": "attic"})
@@ -367,13 +397,13 @@ async def test_what_was_deleted_and_purged_comes_back_by_its_identity(
 
         await until(listed, what="the purged one among what can come back")
         past = (await browser.get(f"/backups/-/gone/{identity}")).text
-        assert "change 1" not in past or "attic" in past
+        assert "It was purged" in past and "/undo" not in past and "/in-place" not in past
         made = await browser.post(
             f"/backups/-/gone/{identity}/new", {"at": "", "name": "attic-again"}
         )
         await ended(browser, made)
         assert (await browser.get("/backups/-/gone/aaaaaaaaaaaa")).status == 404
-    assert host.json("repo", "show", "attic-again")["checkins"] == 3
+    assert host.json("repo", "show", "attic-again")["checkins"] == 2
 
 
 async def test_the_page_of_the_control_database_says_how_to_get_and_use_it(host: Host) -> None:
