@@ -34,6 +34,7 @@ from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import Shelf
+from fossilrepo.services.verification import MEND
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.jail import Walls
 
@@ -327,7 +328,7 @@ def _proofs(rows: list[Replica]) -> Check:
     verify = "run `fossilrepo backup verify`"
     if failed:
         found = f"did not pass: {_names(failed)}: {failed[0].verify_error}"
-        return Check("trial restores", "fail", found, verify)
+        return Check("trial restores", "fail", found, MEND)
     if never:
         found = f"not restored on trial yet: {_names(never)}"
         return Check("trial restores", "warn", found, verify)

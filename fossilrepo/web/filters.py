@@ -23,9 +23,9 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _TONES = {
     **dict.fromkeys(("active", "running", "done", "ok", "enabled", "public"), "good"),
     **dict.fromkeys(("current", "proven", "in use"), "good"),
-    **dict.fromkeys(("broken", "failed", "fail", "interrupted", "failing"), "bad"),
+    **dict.fromkeys(("broken", "failed", "fail", "interrupted", "failing", "not proven"), "bad"),
     **dict.fromkeys(("waiting", "backoff", "starting", "stopping", "warn", "queued"), "warn"),
-    **dict.fromkeys(("behind", "kept", "local only"), "warn"),
+    **dict.fromkeys(("behind", "kept", "local only", "not replicated"), "warn"),
 }
 
 
@@ -127,7 +127,12 @@ def _plain(value: object) -> str:
 
 
 def sentence(text: str) -> str:
-    """The first letter large: messages are written to stand in the middle of a line."""
+    """The first letter large: messages are written to stand in the middle of a line.
+
+    An address at the beginning stays as it is.
+    """
+    if "://" in text.split(" ", 1)[0]:
+        return text
     return text[:1].upper() + text[1:]
 
 

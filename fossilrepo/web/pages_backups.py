@@ -18,12 +18,13 @@ from aiohttp import web
 from fossilrepo.errors import FossilrepoError, NotFound
 from fossilrepo.models import CONTROL_ID, BackupState, BackupTarget, Replica, now
 from fossilrepo.services import backup_report
+from fossilrepo.services.verification import MEND
 from fossilrepo.web import forms, render
 from fossilrepo.web.visit import Route, Visit, Who
 
 PER_PAGE = 50
 SORTS = {"name": "Name", "state": "State", "proof": "Last proof"}
-_TRIALS, _SHOWN_TROUBLE, _SHOWN_GONE = 10, 10, 50
+_TRIALS, _SHOWN_TROUBLE, _SHOWN_GONE = 10, 10, 50  # rows on the overview
 _WORST = (
     BackupState.FAILING,
     BackupState.BEHIND,
@@ -53,6 +54,22 @@ class View:
         return f"/backups?{query}#list" if query else "/backups#list"
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with one replica or with many for the same reason, the worst first."""
+
+    rows: tuple[Replica, ...]
+
+    @property
+    def first(self) -> Replica:
+        return self.rows[0]
+
+    @property
+    def since(self) -> datetime | None:
+        times = (row.behind_since or row.verify_at or row.since for row in self.rows)
+        return min(filter(None, times), default=None)
+
+
 async def overview(visit: Visit) -> web.StreamResponse:
     replication = visit.services.replication
     rows = [row for row in replication.statuses().values() if row.purged_at is None]
@@ -60,7 +77,7 @@ async def overview(visit: Visit) -> web.StreamResponse:
     repositories = [row for row in rows if row.repository_id != CONTROL_ID]
     view, shown = _listed(visit, repositories)
     at = now()
-    trouble = sorted((row for row in rows if _is_trouble(row)), key=_by_state)
+    trouble = _trouble(rows)
     keep = visit.services.retention.keeps_for.total_seconds()
     trashed, trials, targets, previews = await asyncio.gather(
         visit.services.repos.trash(visit.actor),
@@ -78,6 +95,7 @@ async def overview(visit: Visit) -> web.StreamResponse:
         counts={state: sum(row.state is state for row in repositories) for state in BackupState},
         all=len(repositories),
         proven=[row.proven_at for row in repositories if row.proven_at],
+        mend=MEND,
         trouble=trouble[:_SHOWN_TROUBLE],
         more_trouble=max(0, len(trouble) - _SHOWN_TROUBLE),
         repositories=shown,
@@ -110,6 +128,14 @@ def _listed(visit: Visit, rows: list[Replica]) -> tuple[View, list[Replica]]:
     page = min(max(1, visit.number("page", 1, most=1_000_000)), view.pages)
     view = View(words, sort, page, len(found))
     return view, found[(page - 1) * PER_PAGE : page * PER_PAGE]
+
+
+def _trouble(rows: list[Replica]) -> list[Trouble]:
+    """An outage of the place hits all of them at once: said once, with the names."""
+    alike: dict[tuple[object, ...], list[Replica]] = {}
+    for row in sorted((row for row in rows if _is_trouble(row)), key=_by_state):
+        alike.setdefault((row.state, row.reason, row.verify_error), []).append(row)
+    return [Trouble(tuple(found)) for found in alike.values()]
 
 
 def _is_trouble(row: Replica) -> bool:

@@ -12,10 +12,10 @@ import pytest
 
 from fossilrepo.web import api_backup_models as m
 from tests.helpers.host import Checkout, Host
-from tests.helpers.poll import until, until_sync
+from tests.helpers.poll import until
 from tests.helpers.site import Browser
 from tests.web.test_api import Client
-from tests.web.test_site_backups import is_current, pushed
+from tests.web.test_site_backups import pushed, wait_until_current
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ async def test_what_is_asked_wrongly_is_refused_with_the_field(host: Host) -> No
 
 async def test_previews_trials_deleted_ones_and_the_forecast(host: Host) -> None:
     host.call("repo", "create", "loft")
-    until_sync(lambda: is_current(host, "loft"), timeout=20, what="it on the replica")
+    wait_until_current(host, "loft")
     async with client(host) as api:
         await done(api, "/repositories/loft/backup/preview", {})
         (open_one,) = (await api.done("GET", "/backup/previews"))["previews"]

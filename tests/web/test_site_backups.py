@@ -89,6 +89,35 @@ async def test_a_failing_replica_is_shown_first_with_since_why_and_what_to_do(si
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_failed_trial_restore_is_shown_wherever_the_repository_is(site: Site) -> None:
+    made = await site.services.repos.create(ADMIN, "museum")
+    database = Database(site.services.settings)
+    at, words = now(), "check-in 7 <is> missing"
+    store = BackupStore(database)
+    await store.note(made.id, label="museum", verify_at=at, verify_error=words)
+    await store.add_verification(
+        repository_id=made.id,
+        label="museum",
+        at=at,
+        seconds=0.5,
+        ok=False,
+        detail=words,
+        size_bytes=0,
+        checkins=0,
+    )
+    await database.close()
+    await site.services.replication.load()
+    browser = await site.admin()
+    page = (await browser.get("/backups")).text
+    assert 'class="status bad">not proven' in page.partition('id="h-list"')[0]
+    for path in ("/backups", "/backups/-/trials", "/repos/museum/backups"):
+        assert words in plain((await browser.get(path)).text).replace("Check-in", "check-in"), path
+        assert "<is>" not in (await browser.get(path)).text
+    assert "its trial restore" in (await browser.get("/repos/museum")).text
+    checks = {check.name: check for check in await site.services.health.doctor()}
+    assert checks["trial restores"].result == "fail" and words in checks["trial restores"].found
+
+
 async def known(site: Site, count: int) -> None:
     """Rows of replicas as a host left them behind."""
     database = Database(site.services.settings)
@@ -244,16 +273,22 @@ async def signed_in(host: Host) -> AsyncIterator[Browser]:
 
 
 def pushed(host: Host, name: str, folder: Path, count: int = 3) -> Checkout:
-    """A repository of this name with so many pushes, all on the replica."""
+    """A repository of this name with so many pushes, all on the replica; the last one apart."""
     host.call("repo", "create", name)
     client = Checkout.cloned(
         host.url(name, "ada", host.fossil_password("ada", name)), folder / name, "ada"
     )
     for number in range(count):
         client.commit(f"file-{number}.txt", f"{number}\n" * (number + 1), f"change {number}")
+        if number == count - 1:
+            wait_until_current(host, name)
         client.push()
-    until_sync(lambda: is_current(host, name), timeout=20, what=f"{name} on the replica")
+    wait_until_current(host, name)
     return client
+
+
+def wait_until_current(host: Host, name: str) -> None:
+    until_sync(lambda: is_current(host, name), timeout=20, what=f"{name} on the replica")
 
 
 def is_current(host: Host, name: str) -> bool:
