@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 LOCK_WAIT = 60.0  # seconds
 DRAIN_WITHIN = 15.0
+LET_GO_WITHIN = 5.0
 LOOKS = 2
 PROVE_WITHIN = 20.0  # while it is served
 PROVE_AGAIN_WITHIN = 10.0  # while it is not
@@ -101,7 +102,7 @@ class Replacing:
             done = await _to_its_end(
                 self._replace_unserved(actor, current, scratch, then, moment, progress)
             )
-        await self._tell_replica(current, progress)
+        await self._tell_replica(current, progress, is_placed=done.undone_at is not None)
         await self._drop_old_copies(current.id)
         return done
 
@@ -288,21 +289,34 @@ class Replacing:
         self._replication.refresh(await self._backups.note(repository.id, restores=restores))
 
     async def _place_anew(self, scratch: Path, repository: Repository) -> None:
-        """In the place of what SQLite cannot read: nobody has it open, once Litestream let go."""
+        """In the place of what SQLite cannot read, which nobody has open.
+
+        Litestream must see the old file go: of one that was swapped it believes that it
+        replicated it already, and says so. (Stopped and started around a swap it does, too.)
+        """
         live, control = self._shelf.file(repository.id), self._replication.control
         with suppress(NotRunning, SyncFailed, NotKnown):
             await control.stop(live)
-        try:
-            if inside := await asyncio.to_thread(openers, live):
-                raise Conflict(
-                    f"the file of {repository.label} is still open in {named(inside)}",
-                    hint="end that program, or stop fossilrepo, then try again",
-                )
-            await asyncio.to_thread(self._shelf.discard, live)
-            await asyncio.to_thread(self._shelf.place, scratch, repository.id)
-        finally:
+        if inside := await asyncio.to_thread(openers, live):
             with suppress(NotRunning, SyncFailed, NotKnown):
                 await control.start(live)
+            raise Conflict(
+                f"the file of {repository.label} is still open in {named(inside)}",
+                hint="end that program, or stop fossilrepo, then try again",
+            )
+        await asyncio.to_thread(self._shelf.discard, live)
+        await self._until_let_go(live)
+        await asyncio.to_thread(self._shelf.place, scratch, repository.id)
+
+    async def _until_let_go(self, live: Path) -> None:
+        """It takes a few milliseconds; a trial restore finds what went wrong after that."""
+        until = time.monotonic() + LET_GO_WITHIN
+        with suppress(NotRunning, SyncFailed):
+            while time.monotonic() < until:
+                known = await self._replication.control.databases()
+                if str(live) not in {entry.get("path") for entry in known}:
+                    return
+                await asyncio.sleep(0.05)
 
     async def _settle(self, repository: Repository, live: Path) -> None:
         facts = await asyncio.to_thread(fossil_db.read_facts, live)
@@ -321,11 +335,17 @@ class Replacing:
         )
         self._replication.refresh(await self._backups.note(repository.id, verify_wanted=True))
 
-    async def _tell_replica(self, repository: Repository, progress: Progress) -> None:
+    async def _tell_replica(
+        self, repository: Repository, progress: Progress, *, is_placed: bool
+    ) -> None:
         progress.say("bringing the replica up to date")
         try:
             await self._replication.control.info()
             await self._replication.ensure(repository.id)
+            if is_placed:  # Litestream takes another file for the old one until it is written
+                live = self._shelf.file(repository.id)
+                await asyncio.to_thread(fossil_write.mark_restored, live, now())
+                await self._replication.ensure(repository.id)
         except FossilrepoError as error:
             progress.say(f"the replica follows later: {error.message}")
 

@@ -343,6 +343,8 @@ class Replication:
 
     def _not_known(self, standing: Standing) -> None:
         """Litestream finds new files by itself, in a fraction of a second."""
+        if standing.row.state is BackupState.CURRENT:  # another file than the one that was
+            self._set(standing, state=BackupState.UNKNOWN)
         if time.monotonic() - standing.first_seen < NOTICE_WITHIN:
             self._ask_soon(standing.row.repository_id, after=0.2)
             return
