@@ -1,12 +1,14 @@
 """Files that jobs make for a person to take away.
 
 Owns them from the job's start to an hour after its end, or to the end of the site.
-They lie in the scratch folder; a job's number leads to its file and no path does.
+Each lies in a folder of its own in the scratch folder; a job's number leads to it, and
+no path does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +42,13 @@ class Downloads:
 
     async def made_by(self, start: Callable[[Path], Awaitable[Job]], filename: str) -> Job:
         """Start a job that writes the file which it is given; kept under the job's number."""
-        path = self._scratch / f"download-{new_id()}"
-        job = await start(path)
+        path = self._scratch / f"download-{new_id()}" / filename
+        await asyncio.to_thread(path.parent.mkdir, mode=0o700)
+        try:
+            job = await start(path)
+        except BaseException:
+            await asyncio.to_thread(path.parent.rmdir)
+            raise
         self._kept[job.id] = Download(path, filename)
         end = asyncio.create_task(self._end(job.id), name=f"download of job {job.id}")
         self._ends.add(end)
@@ -58,7 +65,7 @@ class Downloads:
             await asyncio.sleep(KEEP)
         finally:
             kept = self._kept.pop(job_id)
-            await asyncio.to_thread(kept.path.unlink, missing_ok=True)
+            await asyncio.to_thread(shutil.rmtree, kept.path.parent, True)
 
     async def close(self, _app: web.Application) -> None:
         """The site ends, and with it what nobody took away."""

@@ -255,6 +255,5 @@ ROUTES = (
     Route("GET", _GONE + "/moment", Who.ADMIN, moment),
     Route("POST", _GONE + "/new", Who.ADMIN, as_new),
     Route("POST", _GONE + "/file", Who.ADMIN, to_file),
-    Route("POST", _GONE + "/preview", Who.ADMIN, preview),
     Route("POST", "/backups/-/previews/{name}/close", Who.ADMIN, close_preview),
 )

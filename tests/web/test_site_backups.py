@@ -240,7 +240,7 @@ async def test_a_file_that_nobody_takes_away_goes(
     await jobs.wait(job.id)
     assert (await browser.get(f"/jobs/{job.id}/file")).content == b"content"
     await until(lambda: downloads.of(job.id) is None, what="the end of the file")
-    await until(lambda: not made[0].exists(), what="the end of the file on the disk")
+    await until(lambda: not made[0].parent.exists(), what="the end of the file on the disk")
     late = await browser.get(f"/jobs/{job.id}/file")
     assert late.status == 404 and "restore it again" in late.text
 
