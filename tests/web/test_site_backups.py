@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -189,24 +190,31 @@ class Told(Replication):
         return self._where
 
 
-MOMENT = now()
-CURRENT = Replica("a", state=BackupState.CURRENT, synced_at=MOMENT, proven_at=MOMENT)
-LINES = {
-    "safe": (CURRENT, "s3", r"Replicated \d\.\d s ago, restored and checked <time.*>just now<"),
-    "this disk only": (CURRENT, "this disk", r"Replicated .* ago, on this disk only, restored"),
+WELL = {"state": BackupState.CURRENT}
+LINES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "safe": (
+        WELL | {"synced_at": 0, "proven_at": 0},
+        "s3",
+        r"Replicated \d\.\d s ago, restored and checked <time.*>just now<",
+    ),
+    "this disk only": (
+        WELL | {"synced_at": 0, "proven_at": 0},
+        "this disk",
+        r"Replicated .* ago, on this disk only, restored",
+    ),
     "behind": (
-        Replica("a", state=BackupState.BEHIND, behind_since=MOMENT - timedelta(seconds=3)),
+        {"state": BackupState.BEHIND, "behind_since": 3},
         "s3",
         r"What changed in the last \d\.\d s is not on the replica yet, not restored on trial yet",
     ),
     "not proven": (
-        Replica("a", state=BackupState.CURRENT, synced_at=MOMENT, verify_error="it is short"),
+        WELL | {"synced_at": 0, "verify_error": "it is short"},
         "s3",
         r"Replicated .* ago, but its trial restore .* failed",
     ),
-    "not known": (Replica("a"), "s3", r"How it is replicated is not known now, not restored"),
+    "not known": ({}, "s3", r"How it is replicated is not known now, not restored"),
     "not replicated": (
-        Replica("a", state=BackupState.OFF, reason="it is broken: <b>"),
+        {"state": BackupState.OFF, "reason": "it is broken: <b>"},
         "s3",
         r"Not replicated: it is broken: &lt;b&gt;",
     ),
@@ -215,7 +223,15 @@ LINES = {
 
 @pytest.mark.parametrize("word", LINES)
 def test_one_line_says_how_safe_it_is(word: str) -> None:
-    row, place, line = LINES[word]
+    """Numbers in the rows are seconds ago."""
+    known_of_it, place, line = LINES[word]
+    row = Replica(
+        "a",
+        **{
+            key: now() - timedelta(seconds=value) if isinstance(value, int) else value
+            for key, value in known_of_it.items()
+        },
+    )
     said = safety(Told(row, place), "a", tells_why=True)
     assert said.word == word
     assert re.match(line, said.line), said.line
