@@ -225,13 +225,11 @@ LINES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_one_line_says_how_safe_it_is(word: str) -> None:
     """Numbers in the rows are seconds ago."""
     known_of_it, place, line = LINES[word]
-    row = Replica(
-        "a",
-        **{
-            key: now() - timedelta(seconds=value) if isinstance(value, int) else value
-            for key, value in known_of_it.items()
-        },
-    )
+    values: dict[str, Any] = {
+        key: now() - timedelta(seconds=value) if isinstance(value, int) else value
+        for key, value in known_of_it.items()
+    }
+    row = Replica("a", **values)
     said = safety(Told(row, place), "a", tells_why=True)
     assert said.word == word
     assert re.match(line, said.line), said.line
