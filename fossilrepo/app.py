@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -65,11 +66,18 @@ async def serve(
         stop.set()
 
     await asyncio.to_thread(prepare, settings)
+    _raise_handles()
     with acquire_single(settings.run_dir / "lock", what=f"fossilrepo on {settings.data}"):
         async with open_core(settings, fatal) as core:
             await _run(settings, core, announce, stop)
     if deaths:
         raise FossilrepoError(f"a part of fossilrepo died: {deaths[0]}", hint="see the log")
+
+
+def _raise_handles() -> None:
+    """Two files are kept open for each repository."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _run(
@@ -91,6 +99,7 @@ async def _run(
         services.health.attach(supervisor, walls)
         core.mending.attach(supervisor)
         stack.push_async_callback(supervisor.stop)
+        await services.replication.guard_all()
         await asyncio.gather(core.folder.scan(at_start=True), supervisor.start())
         await _start_replication(core, stack)
         _start_watcher(settings, core)

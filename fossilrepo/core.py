@@ -56,6 +56,7 @@ from fossilrepo.tools.identity import service_identity
 from fossilrepo.tools.jail import Walls
 from fossilrepo.tools.litestream import Control
 from fossilrepo.tools.targets import target_of
+from fossilrepo.tools.wal_guard import WalGuard
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ async def open_core(
     async with AsyncExitStack() as stack:
         stack.callback(shelf.hand_over)
         stack.callback(os.close, await asyncio.to_thread(shelf.use_scratch))
+        guard = WalGuard()
+        stack.callback(guard.close)
         database = Database(settings)
         stack.push_async_callback(database.close)
         await migrate(database)
@@ -118,9 +121,12 @@ async def open_core(
         probe_walls = partial(jail.probe, settings.repos, identity)
         health = Health(settings, database, store, shelf, fossil, jobs, links, probe_walls)
         control = Control(settings.run_dir / "litestream.sock")
-        replication = Replication(settings, target_of(settings), control, store, backups, shelf)
+        replication = Replication(
+            settings, target_of(settings), control, guard, store, backups, shelf
+        )
         await replication.load()
         repos.backed_by(replication.standing)
+        repos.protected_by(replication.protect)
         health.backed_by(replication)
         bring_back = BringBack(
             replication, shelf, Gate(identity, settings.scratch, largest=LARGEST)

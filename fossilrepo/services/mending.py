@@ -19,10 +19,10 @@ from typing import Protocol
 from fossilrepo.config import Settings
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.errors import FossilrepoError
-from fossilrepo.models import CONTROL_ID, Actor, BackupState, Replica
+from fossilrepo.models import CONTROL_ID, Actor, BackupState, Replica, now
 from fossilrepo.runtime.supervisor import ChildStatus
 from fossilrepo.services.audit import Audit
-from fossilrepo.services.replication import Replication
+from fossilrepo.services.replication import NOT_TAKEN, NOTICE_WITHIN, Replication
 from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.tools import litestream
 from fossilrepo.tools.litestream import SyncFailed
@@ -35,6 +35,7 @@ HANGS_AFTER = 3  # looks without an answer
 OUTAGE_AFTER = 20.0  # seconds of failing after which the child is started again at the end
 LONG_OUTAGE = 600.0  # after this one every repository is proven anew
 MEND_AGAIN_AFTER = 30.0  # seconds
+TAKE_AGAIN_AFTER = 600.0  # when a start did not help with a file
 LIST_EVERY = 300.0  # seconds between two looks at what the target holds
 
 
@@ -94,9 +95,9 @@ class Mending:
         await self._record(identity, "tables")
         return True
 
-    def _may_mend(self, identity: str) -> bool:
-        last = self._mended.get(identity, -MEND_AGAIN_AFTER)
-        if time.monotonic() - last < MEND_AGAIN_AFTER:
+    def _may_mend(self, identity: str, again_after: float = MEND_AGAIN_AFTER) -> bool:
+        last = self._mended.get(identity)
+        if last is not None and time.monotonic() - last < again_after:
             return False
         self._mended[identity] = time.monotonic()
         return True
@@ -123,6 +124,9 @@ class Mending:
             if self._may_mend("state"):
                 await self._restart("its state folder was lost")
             return
+        if (forgotten := await self._forgotten()) is not None:
+            await self._restart(f"it does not take {forgotten} back")
+            return
         await self._look_at_target()
         await self._look_for_lost_replicas()
 
@@ -134,6 +138,18 @@ class Mending:
         else:
             self._silent = 0
         return self._silent >= HANGS_AFTER
+
+    async def _forgotten(self) -> str | None:
+        """A file that had gone and is there again: now and then Litestream does not see that."""
+        for row in self._replication.statuses().values():
+            is_refused = row.state is BackupState.FAILING and row.reason == NOT_TAKEN
+            since = row.since or now()
+            if not is_refused or (now() - since).total_seconds() < NOTICE_WITHIN:
+                continue
+            is_there = await asyncio.to_thread(self._shelf.file(row.repository_id).exists)
+            if is_there and self._may_mend(f"file {row.repository_id}", TAKE_AGAIN_AFTER):
+                return row.label or row.repository_id
+        return None
 
     async def _look_at_target(self) -> None:
         rows = self._replication.statuses().values()

@@ -48,6 +48,7 @@ LET_GO_WITHIN = 5.0
 LOOKS = 2
 PROVE_WITHIN = 20.0  # while it is served
 PROVE_AGAIN_WITHIN = 10.0  # while it is not
+TELL_WITHIN = 20.0
 LIVING = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 KEPT_COPIES = 2
 T = TypeVar("T")
@@ -208,7 +209,7 @@ class Replacing:
         live = self._shelf.file(repository.id)
         empty = 0
         while True:
-            inside = await asyncio.to_thread(users_of, live, but={os.getpid()})
+            inside = await asyncio.to_thread(users_of, live, but=self._shelf.own_pids())
             empty = 0 if inside else empty + 1
             if empty == LOOKS:
                 return
@@ -297,7 +298,7 @@ class Replacing:
         live, control = self._shelf.file(repository.id), self._replication.control
         with suppress(NotRunning, SyncFailed, NotKnown):
             await control.stop(live)
-        if inside := await asyncio.to_thread(openers, live):
+        if inside := await asyncio.to_thread(openers, live, but=self._shelf.own_pids()):
             with suppress(NotRunning, SyncFailed, NotKnown):
                 await control.start(live)
             raise Conflict(
@@ -341,11 +342,11 @@ class Replacing:
         progress.say("bringing the replica up to date")
         try:
             await self._replication.control.info()
-            await self._replication.ensure(repository.id)
+            await self._replication.ensure(repository.id, TELL_WITHIN)
             if is_placed:  # Litestream takes another file for the old one until it is written
                 live = self._shelf.file(repository.id)
                 await asyncio.to_thread(fossil_write.mark_restored, live, now())
-                await self._replication.ensure(repository.id)
+                await self._replication.ensure(repository.id, TELL_WITHIN)
         except FossilrepoError as error:
             progress.say(f"the replica follows later: {error.message}")
 

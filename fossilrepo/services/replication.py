@@ -15,6 +15,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import litestream
 from fossilrepo.tools.litestream import Control, NotKnown, NotRunning, SyncFailed
 from fossilrepo.tools.targets import Target
+from fossilrepo.tools.wal_guard import WalGuard, is_guarded
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,11 @@ SWEEP = 300.0  # seconds in which every repository is asked about once
 CONTROL_EVERY = 10.0
 FLUSH_EVERY = 2.0
 KEEP_SYNCED_EVERY = timedelta(hours=1)  # an unchanged standing is written this often
+NOT_TAKEN = "Litestream does not take this file for a database"
 NOTICE_WITHIN = 15.0  # seconds in which Litestream may find a new file
+PROTECTED_WITHIN = 3.0  # seconds in which a running host holds the log of a new file
+LOG_LIMIT = 4 * 2**20  # bytes of a log that are written into the database, at least
+QUIET, QUIET_LOG_LIMIT = 60.0, 256 * 2**10  # after so many seconds without a change: smaller ones
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 Place = Literal["this disk", "another disk", "s3"]
@@ -51,6 +57,7 @@ class Standing:
 
     row: Replica
     first_seen: float = field(default_factory=time.monotonic)
+    changed_at: float = 0.0  # by the same clock
     failures: int = 0
     retry: asyncio.TimerHandle | None = None
     written: Replica | None = None
@@ -62,6 +69,7 @@ class Replication:
         settings: Settings,
         target: Target,
         control: Control,
+        guard: WalGuard,
         store: RepositoryStore,
         backups: BackupStore,
         shelf: Shelf,
@@ -71,6 +79,7 @@ class Replication:
         self.mend: Mend | None = None
         self.refusal: FossilrepoError | None = None  # why Litestream is not started
         self._settings = settings
+        self._guard = guard
         self._store = store
         self._backups = backups
         self._shelf = shelf
@@ -105,6 +114,7 @@ class Replication:
         known = self._known.pop(repository_id, None)
         if known and known.retry:
             known.retry.cancel()
+        self._guard.release(self._shelf.file(repository_id))
 
     @property
     def place(self) -> Place:
@@ -138,6 +148,7 @@ class Replication:
         """These files changed a moment ago: have each replicated, at once."""
         for identity in identities:
             standing = self._of(identity)
+            standing.changed_at = time.monotonic()
             if standing.row.behind_since is None:
                 self._set(standing, behind_since=now())
             self._ask_soon(identity)
@@ -147,6 +158,27 @@ class Replication:
         for identity, standing in self._known.items():
             if standing.row.purged_at is None:
                 self._ask_soon(identity)
+
+    async def guard_all(self) -> None:
+        """Before anybody may write: no log is begun anew until it is on the replica."""
+        identities = await asyncio.to_thread(self._shelf.stored_ids)
+        paths = [self._shelf.file(identity) for identity in identities]
+        if self._settings.database.url == "sqlite":
+            paths.append(self._settings.database_file)
+        self._measuring = True
+        await asyncio.to_thread(lambda: [self._guard.hold(path) for path in paths])
+
+    async def protect(self, repository_id: str) -> None:
+        """Before a new file may be written to by others: see to it that its log is held."""
+        path = self._shelf.file(repository_id)
+        if self._measuring:
+            await asyncio.to_thread(self._guard.hold, path)
+            return
+        until = time.monotonic() + PROTECTED_WITHIN
+        while await _answers(self._settings.control_socket) and time.monotonic() < until:
+            if await asyncio.to_thread(is_guarded, path):
+                return
+            await asyncio.sleep(0.03)
 
     async def ensure(self, repository_id: str, seconds: float = 20.0) -> int:
         """The transaction up to which the replica holds the repository, everything of now.
@@ -306,7 +338,13 @@ class Replication:
             if not await asyncio.to_thread(path.exists):
                 self._gone(standing)
                 return
+            if standing.row.state is BackupState.OFF:
+                await self._perhaps_again(standing)
+            if self._measuring and not self._guard.holds(path):
+                await asyncio.to_thread(self._guard.hold, path)
             answer = await self.control.sync(path, timeout=min(patience, PATIENCE))
+            if self._measuring and answer.replicated_txid >= answer.txid:
+                await self._fold_in(standing, path)
         except NotKnown:
             self._not_known(standing)
         except NotRunning as error:
@@ -320,6 +358,30 @@ class Replication:
             self._answered(standing, answer, began)
         finally:
             self._in_flight.discard(identity)
+
+    async def _fold_in(self, standing: Standing, path: Path) -> None:
+        """Write a log that has grown into the database, while everything is on the replica."""
+        size, log_size = await asyncio.to_thread(_sizes, path)
+        quiet = time.monotonic() - standing.changed_at > QUIET
+        limit = max(LOG_LIMIT, min(size // 8, 16 * LOG_LIMIT))
+        if log_size < (QUIET_LOG_LIMIT if quiet else limit):
+            return
+        with self._guard.no_writer(path) as alone:
+            if not alone:
+                return  # somebody writes: after that the question comes again
+            answer = await self.control.sync(path, timeout=1)
+            if answer.replicated_txid < answer.txid:
+                return
+            done = await asyncio.to_thread(self._guard.checkpoint, path)
+        if done:
+            await asyncio.to_thread(litestream.begin_log_anew, path)
+            await self.control.sync(path, timeout=PATIENCE)
+
+    async def _perhaps_again(self, standing: Standing) -> None:
+        """What was gone or broken may be back, restored in place."""
+        repository = await self._store.get(standing.row.repository_id)
+        if repository is not None and repository.state is not RepositoryState.BROKEN:
+            self._set(standing, state=BackupState.UNKNOWN, reason="", hint="")
 
     def _answered(self, standing: Standing, answer: litestream.Synced, began: datetime) -> None:
         self._set(standing, txid=answer.txid, replicated_txid=answer.replicated_txid)
@@ -350,7 +412,7 @@ class Replication:
             return
         self._failed(
             standing,
-            "Litestream does not take this file for a database",
+            NOT_TAKEN,
             "see `fossilrepo repo list` for what is wrong with it",
         )
 
@@ -373,6 +435,7 @@ class Replication:
 
     def _gone(self, standing: Standing) -> None:
         """Purged, or taken away by hand: its replica stays, nothing is left to copy."""
+        self._guard.release(self._path(standing.row.repository_id))
         if not standing.row.label and standing.row.synced_at is None:
             self.forget(standing.row.repository_id)  # an import that failed at the last step
             return
@@ -438,6 +501,15 @@ def _worth_writing(row: Replica, written: Replica) -> bool:
     if row.synced_at == written.synced_at or row.synced_at is None:
         return False
     return written.synced_at is None or row.synced_at - written.synced_at > KEEP_SYNCED_EVERY
+
+
+def _sizes(path: Path) -> tuple[int, int]:
+    """Bytes of the database and of its log."""
+    found = [0, 0]
+    for place, name in enumerate((path, path.with_name(path.name + "-wal"))):
+        with suppress(OSError):
+            found[place] = name.stat().st_size
+    return found[0], found[1]
 
 
 def _worst(rows: list[Replica]) -> BackupState:

@@ -59,7 +59,12 @@ class Repositories(Catalog):
         self._projection = projection
         self._locks = locks
         self._audit = audit
+        self._protect: Callable[[str], Awaitable[None]] = _nothing
         self.before_purge: list[Callable[[Repository], Awaitable[None]]] = []
+
+    def protected_by(self, protect: Callable[[str], Awaitable[None]]) -> None:
+        """What is asked of a new file before it is served; nothing without it."""
+        self._protect = protect
 
     # Making
 
@@ -153,6 +158,8 @@ class Repositories(Catalog):
                 except BaseException:
                     self._shelf.discard(path)
                     raise
+                # Nobody may write to it before nothing of what is written can be missed.
+                await self._protect(draft.id)
                 await asyncio.to_thread(self._put_links, draft)
         await self._audit.record(
             actor, action, draft.label, id=draft.id, visibility=draft.visibility
@@ -318,7 +325,7 @@ class Repositories(Catalog):
         async with self._locks.hold(before.id, timeout=LOCK_WAIT, busy=before.label):
             before = await self._trashed(actor, repository_id)
             path = self._shelf.file(before.id)
-            if inside := await asyncio.to_thread(users_of, path):
+            if inside := await asyncio.to_thread(users_of, path, but=self._shelf.own_pids()):
                 raise Conflict(
                     f"{before.label} is still open in {named(inside)}",
                     hint="a clone may still run: try again in a moment",
@@ -417,6 +424,10 @@ class Repositories(Catalog):
         if before.name is not None:
             self._shelf.stop_serving(before.name)
             self._shelf.take_name(before.name)
+
+
+async def _nothing(_repository_id: str) -> None:
+    return None
 
 
 def _admins_only(actor: Actor) -> None:

@@ -214,6 +214,13 @@ class Shelf:
         identity = target.removeprefix("../.previews/").removesuffix(SUFFIX)
         return identity if target == f"../.previews/{identity}{SUFFIX}" else None
 
+    def own_pids(self) -> set[int]:
+        """This process, and the running host: it holds every file's log."""
+        pids = {os.getpid()}
+        with suppress(OSError, ValueError):
+            pids.add(int((self._settings.run_dir / "lock").read_text()))
+        return pids
+
     def identity_of_link(self, link: Path) -> str | None:
         """The identity that a link in the folder of names leads to, None when it is not ours."""
         try:

@@ -24,6 +24,7 @@ from fossilrepo.tools.litestream_control import (
     NotRunning,
     Synced,
     SyncFailed,
+    begin_log_anew,
     put_tables,
 )
 from fossilrepo.tools.litestream_program import environment, program
@@ -40,6 +41,7 @@ __all__ = [
     "Restored",
     "SyncFailed",
     "Synced",
+    "begin_log_anew",
     "configuration",
     "explain",
     "lost_state",
@@ -61,7 +63,12 @@ _HANDLES_MORE = 200
 
 _OWN_CHANGES = "30s"  # the store: `/sync` is asked on every change, this is for what was missed
 _CONTROL_CHANGES = "1s"
-_CHECKPOINT_PAGES = 20000  # below it, checkpoints collide with Fossil's transactions
+# `wal_guard` holds the log, and the host checkpoints it when everything is on the replica.
+_NO_CHECKPOINTS = {
+    "min-checkpoint-page-count": 2**31 - 1,
+    "checkpoint-interval": "87600h",
+    "truncate-page-n": 0,
+}
 _LEVELS = ("30s", "5m", "1h")
 
 
@@ -79,13 +86,14 @@ def configuration(
         "watch": True,
         "meta-dir": str(state_dir),
         "monitor-interval": _OWN_CHANGES,
-        "min-checkpoint-page-count": _CHECKPOINT_PAGES,
+        **_NO_CHECKPOINTS,
         "replica": target.replica_config(),
     }
     control: dict[str, Any] = {
         "path": str(settings.database_file),
         "meta-path": str(state_dir / CONTROL_DATABASE),
         "monitor-interval": _CONTROL_CHANGES,
+        **_NO_CHECKPOINTS,
         "replica": target.replica_config(CONTROL_DATABASE),
     }
     return json.dumps(

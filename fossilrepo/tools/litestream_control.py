@@ -201,6 +201,24 @@ def put_tables(path: Path) -> bool:
     return bool(found < 2)
 
 
+def begin_log_anew(path: Path) -> None:
+    """A small write, which begins the log anew after a checkpoint. Blocks.
+
+    Litestream then goes on at the log's beginning; if it found the log longer than the
+    one before it would send the whole database. Raises Unavailable when the file is locked.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY, isolation_level=None)) as connection:
+            connection.execute("PRAGMA trusted_schema=OFF")
+            connection.execute(_COUNT_UP)
+    except sqlite3.Error as error:
+        raise Unavailable(f"{path.name}: {error}", hint="try again in a moment") from error
+
+
+_COUNT_UP = (
+    "INSERT INTO _litestream_seq (id, seq) VALUES (1, 1)"
+    " ON CONFLICT (id) DO UPDATE SET seq = seq + 1"
+)
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
     "CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER)",

@@ -72,10 +72,10 @@ class Pusher:
 
 
 def checkins(file: Path) -> set[str]:
-    """The hashes of all check-ins in a repository's file."""
+    """The hashes of all check-ins in a repository's file, as long as `fossil info` shows them."""
     with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT uuid FROM event JOIN blob ON rid = objid WHERE type = 'ci'")
-        return {uuid for (uuid,) in rows}
+        return {uuid[:40] for (uuid,) in rows}
 
 
 def sqlite_check(file: Path) -> str:
