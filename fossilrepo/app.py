@@ -191,8 +191,10 @@ def litestream_child(settings: Settings, core: Core) -> ChildSpec:
         return True
 
     def said(identity: str | None, level: int, message: str) -> None:
-        label = core.services.replication.standing(identity).label if identity else ""
-        level = level if level >= logging.WARNING else logging.DEBUG  # its news are our details
+        row = core.services.replication.standing(identity) if identity else None
+        label = row.label if row else ""
+        if level < logging.WARNING or (row and row.purged_at):
+            level = logging.DEBUG  # its news are our details, and what is purged may be gone
         log.log(level, "Litestream: %s%s", f"{label}: " if label else "", message)
 
     return ChildSpec(

@@ -212,6 +212,8 @@ def _failure(target: Target, name: str, ended: Finished) -> Exception:
     text = ended.stderr
     if re.search(r"no matching backup|txid not available|timestamp does not exist", text):
         return _nothing(name)
+    if "no space left" in text:
+        return _unavailable(target, ended)
     if _DAMAGED.search(text):
         return Damaged(f"what was restored of {name} is not whole: {_last(text)}")
     return _unavailable(target, ended)

@@ -1,5 +1,6 @@
 """What goes wrong with a replica is found, said in words, and mended by itself where it can be."""
 
+import json
 import os
 import shutil
 import signal
@@ -36,8 +37,6 @@ def demo(fresh: Fresh, clone: Clone) -> Callable[..., tuple[Host, Pusher]]:
 
 def standing(host: Host, name: str = "demo") -> dict[str, Any]:
     rows = host.call("backup", "status", "--json", check=False).stdout
-    import json
-
     document = json.loads(rows)
     return next(row for row in document["repositories"] if row["name"] == name)
 
@@ -102,8 +101,7 @@ def test_a_lost_state_folder_costs_nothing(
     assert last
     until_sync(lambda: is_current(host), timeout=40, what="a replica that is whole again")
     assert last.checkin in newest(host, tmp_path)
-    first = tmp_path / "first.fossil"
-    first.unlink(missing_ok=True)
+    first = tmp_path / "without-the-last.fossil"
     host.call(
         "backup", "restore", "demo", "--at", f"before {last.checkin[:16]}", "--to", str(first)
     )
@@ -175,7 +173,8 @@ def test_wrong_keys_are_said_and_renewed_ones_are_taken_without_a_restart(
     environment = {**on(bucket, {}), "FOSSILREPO_BACKUP__CREDENTIALS_FILE": str(keys)}
     host, pusher = demo(**environment)
     until_sync(lambda: standing(host)["state"] == "failing", timeout=40, what="the failure")
-    assert "keys" in standing(host)["reason"]
+    row = standing(host)
+    assert "SignatureDoesNotMatch" in row["reason"] and row["hint"]
     assert s3.WRONG_KEYS["AWS_SECRET_ACCESS_KEY"] not in host.log()
     pid = host.status()["pid"]
     keys.write_text(_section(s3.KEYS))
@@ -192,15 +191,16 @@ def _section(keys: dict[str, str]) -> str:
 
 
 def test_a_missing_bucket_is_said_and_used_once_it_is_there(
-    demo: Callable[..., tuple[Host, Pusher]], bucket: s3.Rclone, tmp_path: Path
+    demo: Callable[..., tuple[Host, Pusher]], tmp_path: Path
 ) -> None:
-    bucket.remove_bucket()
-    host, pusher = demo(**on(bucket))
-    until_sync(lambda: standing(host)["state"] == "failing", timeout=40, what="the failure")
-    assert "bucket" in standing(host)["reason"] + standing(host)["hint"]
-    bucket.make_bucket()
-    until_sync(lambda: is_current(host), timeout=60, what="the new bucket in use")
-    assert pusher.done[-1].checkin in newest(host, tmp_path)
+    with s3.moto() as server:
+        host, pusher = demo(**on(server))
+        until_sync(lambda: standing(host)["state"] == "failing", timeout=40, what="the failure")
+        assert "bucket" in standing(host)["reason"] + standing(host)["hint"]
+        server.make_bucket()
+        until_sync(lambda: is_current(host), timeout=60, what="the new bucket in use")
+        assert pusher.done[-1].checkin in newest(host, tmp_path)
+        host.stop()
 
 
 @pytest.fixture
