@@ -210,7 +210,8 @@ def begin_log_anew(path: Path) -> None:
     try:
         with closing(sqlite3.connect(path, timeout=_BUSY, isolation_level=None)) as connection:
             connection.execute("PRAGMA trusted_schema=OFF")
-            connection.execute(_COUNT_UP)
+            for statement in (*_TABLES, _COUNT_UP):  # a rebuild, or a copy over it, drops them
+                connection.execute(statement)
     except sqlite3.Error as error:
         raise Unavailable(f"{path.name}: {error}", hint="try again in a moment") from error
 

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -180,8 +182,15 @@ async def test_purge_needs_the_trash_and_waits_for_readers(services: Services) -
         await services.repos.purge(ADMIN, made.id)
     path = live(services, "demo")
     await services.repos.delete(ADMIN, "demo")
-    with path.open("rb"), pytest.raises(Conflict, match="still open in"):
-        await services.repos.purge(ADMIN, made.id)
+    script = f"import sys; f = open({str(path)!r}); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        with pytest.raises(Conflict, match=f"still open in .*{reader.pid}"):
+            await services.repos.purge(ADMIN, made.id)
+        reader.communicate(b"")
     assert path.exists()
     await services.repos.purge(ADMIN, made.id)
     assert not list(services.settings.store.glob(f"{made.id}*"))
