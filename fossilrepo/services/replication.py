@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +25,13 @@ from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError, Unavailable
 from fossilrepo.models import CONTROL_ID, BackupState, Replica, RepositoryState, is_id, now
 from fossilrepo.services.shelf import Shelf
+from fossilrepo.services.standing import (
+    Standing,
+    host_answers,
+    measured,
+    worst,
+    worth_writing,
+)
 from fossilrepo.tools import litestream
 from fossilrepo.tools.litestream import Control, NotKnown, NotRunning, SyncFailed
 from fossilrepo.tools.targets import Target
@@ -39,7 +44,6 @@ PATIENCE = 10.0  # seconds for one answer
 SWEEP = 300.0  # seconds in which every repository is asked about once
 CONTROL_EVERY = 10.0
 FLUSH_EVERY = 2.0
-KEEP_SYNCED_EVERY = timedelta(hours=1)  # an unchanged standing is written this often
 NOT_TAKEN = "Litestream does not take this file for a database"
 NOTICE_WITHIN = 15.0  # seconds in which Litestream may find a new file
 PROTECTED_WITHIN = 3.0  # seconds in which a running host holds the log of a new file
@@ -49,18 +53,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 Place = Literal["this disk", "another disk", "s3"]
 Mend = Callable[[str, SyncFailed], Awaitable[bool]]
-
-
-@dataclass(slots=True)
-class Standing:
-    """What the running host knows of one replica, beside its row."""
-
-    row: Replica
-    first_seen: float = field(default_factory=time.monotonic)
-    changed_at: float = 0.0  # by the same clock
-    failures: int = 0
-    retry: asyncio.TimerHandle | None = None
-    written: Replica | None = None
 
 
 class Replication:
@@ -95,7 +87,7 @@ class Replication:
 
     async def load(self) -> None:
         """Take over what the rows say: the state now when a host runs, else what was last known."""
-        running = await _answers(self._settings.control_socket)
+        running = await host_answers(self._settings.control_socket)
         for row in await self._backups.replicas():
             if not running and row.state is not BackupState.OFF:
                 row = replace(row, state=BackupState.UNKNOWN, behind_since=None)
@@ -137,7 +129,7 @@ class Replication:
         return {
             "url": self.target.url,
             "place": self.place,
-            "state": str(_worst(asked)),
+            "state": str(worst(asked)),
             "lag_s": None if unknown and not late else max(lags, default=0.0),
             "behind": late,
         }
@@ -175,7 +167,7 @@ class Replication:
             await asyncio.to_thread(self._guard.hold, path)
             return
         until = time.monotonic() + PROTECTED_WITHIN
-        while await _answers(self._settings.control_socket) and time.monotonic() < until:
+        while await host_answers(self._settings.control_socket) and time.monotonic() < until:
             if await asyncio.to_thread(is_guarded, path):
                 return
             await asyncio.sleep(0.03)
@@ -225,8 +217,8 @@ class Replication:
         """Write the rows that differ from what was last written."""
         changes: dict[str, dict[str, Any]] = {}
         for identity, standing in self._known.items():
-            if standing.written is None or _worth_writing(standing.row, standing.written):
-                changes[identity] = _measured(standing.row)
+            if standing.written is None or worth_writing(standing.row, standing.written):
+                changes[identity] = measured(standing.row)
                 standing.written = standing.row
         await self._backups.note_all(changes)
 
@@ -236,7 +228,7 @@ class Replication:
         if standing is None:  # nothing was measured here yet, not even its name
             self._known[row.repository_id] = Standing(row, written=row)
         else:
-            standing.row = replace(row, **_measured(standing.row))
+            standing.row = replace(row, **measured(standing.row))
 
     async def take_in(self) -> None:
         """What others wrote into the rows, as the command line does beside a running host."""
@@ -361,7 +353,7 @@ class Replication:
 
     async def _fold_in(self, standing: Standing, path: Path) -> None:
         """Write a log that has grown into the database, while everything is on the replica."""
-        size, log_size = await asyncio.to_thread(_sizes, path)
+        size, log_size = await asyncio.to_thread(sizes, path)
         quiet = time.monotonic() - standing.changed_at > QUIET
         limit = max(LOG_LIMIT, min(size // 8, 16 * LOG_LIMIT))
         if log_size < (QUIET_LOG_LIMIT if quiet else limit):
@@ -465,56 +457,3 @@ class Replication:
         if identity == CONTROL_ID:
             return self._settings.database_file
         return self._shelf.file(identity)
-
-
-async def _answers(socket: Path) -> bool:
-    """Whether a host runs here: something listens on its socket, whatever the path's length."""
-    try:
-        folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
-    except OSError:
-        return False
-    try:
-        async with asyncio.timeout(2):
-            _, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{socket.name}")
-    except (OSError, TimeoutError):
-        return False
-    finally:
-        os.close(folder)
-    writer.close()
-    return True
-
-
-_MEASURED = (
-    "label", "project_code", "state", "since", "reason", "hint", "behind_since", "synced_at",
-    "txid", "replicated_txid",
-)  # fmt: skip
-
-
-def _measured(row: Replica) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _MEASURED}
-
-
-def _worth_writing(row: Replica, written: Replica) -> bool:
-    """A mere "still so" is written once an hour: every write is replicated itself."""
-    if any(getattr(row, n) != getattr(written, n) for n in _MEASURED if n != "synced_at"):
-        return True
-    if row.synced_at == written.synced_at or row.synced_at is None:
-        return False
-    return written.synced_at is None or row.synced_at - written.synced_at > KEEP_SYNCED_EVERY
-
-
-def _sizes(path: Path) -> tuple[int, int]:
-    """Bytes of the database and of its log."""
-    found = [0, 0]
-    for place, name in enumerate((path, path.with_name(path.name + "-wal"))):
-        with suppress(OSError):
-            found[place] = name.stat().st_size
-    return found[0], found[1]
-
-
-def _worst(rows: list[Replica]) -> BackupState:
-    states = {row.state for row in rows}
-    for state in (BackupState.FAILING, BackupState.BEHIND, BackupState.UNKNOWN):
-        if state in states:
-            return state
-    return BackupState.CURRENT

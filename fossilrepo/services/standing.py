@@ -1,0 +1,85 @@
+"""How one replica stands, as the running host knows it, and what of that is worth a write.
+
+Owns the value beside the row, the comparison of two rows, and the sum over all. Asks
+nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fossilrepo.models import BackupState, Replica
+
+KEEP_SYNCED_EVERY = timedelta(hours=1)  # an unchanged standing is written this often
+
+
+@dataclass(slots=True)
+class Standing:
+    """What the running host knows of one replica, beside its row."""
+
+    row: Replica
+    first_seen: float = field(default_factory=time.monotonic)
+    changed_at: float = 0.0  # by the same clock
+    failures: int = 0
+    retry: asyncio.TimerHandle | None = None
+    written: Replica | None = None
+
+
+async def host_answers(socket: Path) -> bool:
+    """Whether a host runs here: something listens on its socket, whatever the path's length."""
+    try:
+        folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        async with asyncio.timeout(2):
+            _, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{socket.name}")
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        os.close(folder)
+    writer.close()
+    return True
+
+
+_MEASURED = (
+    "label", "project_code", "state", "since", "reason", "hint", "behind_since", "synced_at",
+    "txid", "replicated_txid",
+)  # fmt: skip
+
+
+def measured(row: Replica) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _MEASURED}
+
+
+def worth_writing(row: Replica, written: Replica) -> bool:
+    """A mere "still so" is written once an hour: every write is replicated itself."""
+    if any(getattr(row, n) != getattr(written, n) for n in _MEASURED if n != "synced_at"):
+        return True
+    if row.synced_at == written.synced_at or row.synced_at is None:
+        return False
+    return written.synced_at is None or row.synced_at - written.synced_at > KEEP_SYNCED_EVERY
+
+
+def sizes(path: Path) -> tuple[int, int]:
+    """Bytes of the database and of its log."""
+    found = [0, 0]
+    for place, name in enumerate((path, path.with_name(path.name + "-wal"))):
+        with suppress(OSError):
+            found[place] = name.stat().st_size
+    return found[0], found[1]
+
+
+def worst(rows: list[Replica]) -> BackupState:
+    states = {row.state for row in rows}
+    for state in (BackupState.FAILING, BackupState.BEHIND, BackupState.UNKNOWN):
+        if state in states:
+            return state
+    return BackupState.CURRENT
