@@ -308,6 +308,7 @@ class Replacing:
         await asyncio.to_thread(self._shelf.discard, live)
         await self._until_let_go(live)
         await asyncio.to_thread(self._shelf.place, scratch, repository.id)
+        await self._replication.protect(repository.id)
 
     async def _until_let_go(self, live: Path) -> None:
         """It takes a few milliseconds; a trial restore finds what went wrong after that."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,8 @@ from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError, Unavailable
 from fossilrepo.models import CONTROL_ID, BackupState, Replica, RepositoryState, is_id, now
-from fossilrepo.services.shelf import Shelf
+from fossilrepo.services.folding import Folding, prepare
+from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.services.standing import (
     Standing,
     host_answers,
@@ -46,9 +48,9 @@ CONTROL_EVERY = 10.0
 FLUSH_EVERY = 2.0
 NOT_TAKEN = "Litestream does not take this file for a database"
 NOTICE_WITHIN = 15.0  # seconds in which Litestream may find a new file
+START_WITHIN = 5.0  # seconds in which it is no failure that Litestream does not answer yet
 PROTECTED_WITHIN = 3.0  # seconds in which a running host holds the log of a new file
-LOG_LIMIT = 4 * 2**20  # bytes of a log that are written into the database, at least
-QUIET, QUIET_LOG_LIMIT = 60.0, 256 * 2**10  # after so many seconds without a change: smaller ones
+QUIET = 60.0  # seconds without a change
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 Place = Literal["this disk", "another disk", "s3"]
@@ -80,7 +82,10 @@ class Replication:
         self._queued: set[str] = set()
         self._in_flight: set[str] = set()
         self._some = asyncio.Event()
+        self._folding = Folding(guard, control)
+        self._holding: set[asyncio.Future[bool]] = set()
         self._measuring = False
+        self._answers_yet = False
         self._stamp: tuple[Any, ...] = ()
 
     # What is known
@@ -141,9 +146,18 @@ class Replication:
         for identity in identities:
             standing = self._of(identity)
             standing.changed_at = time.monotonic()
+            self._hold_soon(identity)
             if standing.row.behind_since is None:
                 self._set(standing, behind_since=now())
             self._ask_soon(identity)
+
+    def _hold_soon(self, identity: str) -> None:
+        """Not when a worker is free: others may write to a new file already."""
+        if not self._measuring or self._guard.holds(self._path(identity)):
+            return
+        holding = asyncio.ensure_future(asyncio.to_thread(self._guard.hold, self._path(identity)))
+        self._holding.add(holding)
+        holding.add_done_callback(self._holding.discard)
 
     def ask_all(self) -> None:
         """Ask about every repository now, as after the child was started."""
@@ -152,13 +166,20 @@ class Replication:
                 self._ask_soon(identity)
 
     async def guard_all(self) -> None:
-        """Before anybody may write: no log is begun anew until it is on the replica."""
+        """Before anybody may write, and Litestream starts: no commit may be missed from now on."""
         identities = await asyncio.to_thread(self._shelf.stored_ids)
-        paths = [self._shelf.file(identity) for identity in identities]
+        state = self._settings.litestream_state / self.target.key
+        places = {self._shelf.file(i): state / f"{i}{SUFFIX}-litestream" for i in identities}
         if self._settings.database.url == "sqlite":
-            paths.append(self._settings.database_file)
+            places[self._settings.database_file] = state / litestream.CONTROL_DATABASE
         self._measuring = True
-        await asyncio.to_thread(lambda: [self._guard.hold(path) for path in paths])
+
+        def guard() -> None:
+            for path, own in places.items():
+                prepare(path, own)
+                self._guard.hold(path)
+
+        await asyncio.to_thread(guard)
 
     async def protect(self, repository_id: str) -> None:
         """Before a new file may be written to by others: see to it that its log is held."""
@@ -171,6 +192,8 @@ class Replication:
             if await asyncio.to_thread(is_guarded, path):
                 return
             await asyncio.sleep(0.03)
+        if time.monotonic() >= until:
+            log.warning("the running host did not take %s in time; it will", path.name)
 
     async def ensure(self, repository_id: str, seconds: float = 20.0) -> int:
         """The transaction up to which the replica holds the repository, everything of now.
@@ -201,6 +224,9 @@ class Replication:
             if standing.row.state is not BackupState.OFF:
                 standing.row = replace(standing.row, state=BackupState.UNKNOWN, since=now())
         self.ask_all()
+        self._start_ends_at = asyncio.get_running_loop().call_later(
+            START_WITHIN, self._expect_answers
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(CALLS):
@@ -209,9 +235,13 @@ class Replication:
                 group.create_task(self._control_database())
                 group.create_task(self._flush_now_and_then())
         finally:
+            self._start_ends_at.cancel()
             for standing in self._known.values():
                 if standing.retry:
                     standing.retry.cancel()
+
+    def _expect_answers(self) -> None:
+        self._answers_yet = True
 
     async def flush(self) -> None:
         """Write the rows that differ from what was last written."""
@@ -279,7 +309,10 @@ class Replication:
                 self._ask_soon(identity)
             if not identities:
                 await asyncio.sleep(SWEEP)
-            await self._follow_rows()
+            try:
+                await self._follow_rows()
+            except FossilrepoError as error:
+                log.warning("the repositories could not be looked through: %s", error)
 
     async def _control_database(self) -> None:
         while CONTROL_ID in self._known:
@@ -323,51 +356,49 @@ class Replication:
 
     async def _ask(self, standing: Standing, patience: float = PATIENCE) -> None:
         identity = standing.row.repository_id
-        path = self._path(identity)
-        began = now()
-        self._in_flight.add(identity)
+        async with standing.turn:
+            self._in_flight.add(identity)
+            try:
+                await self._ask_now(standing, self._path(identity), min(patience, PATIENCE))
+            except (FossilrepoError, OSError, sqlite3.Error) as error:
+                # Of the store, the disk or the database: no failure of a part of us.
+                self._failed(standing, str(error), getattr(error, "hint", ""))
+            finally:
+                self._in_flight.discard(identity)
+
+    async def _ask_now(self, standing: Standing, path: Path, patience: float) -> None:
+        identity, began = standing.row.repository_id, now()
+        if not await asyncio.to_thread(path.exists):
+            self._gone(standing)
+            return
+        if standing.row.state is BackupState.OFF:
+            await self._perhaps_again(standing)
+        if self._measuring and not self._guard.holds(path):
+            await asyncio.to_thread(self._guard.hold, path)
         try:
-            if not await asyncio.to_thread(path.exists):
-                self._gone(standing)
-                return
-            if standing.row.state is BackupState.OFF:
-                await self._perhaps_again(standing)
-            if self._measuring and not self._guard.holds(path):
-                await asyncio.to_thread(self._guard.hold, path)
-            answer = await self.control.sync(path, timeout=min(patience, PATIENCE))
-            if self._measuring and answer.replicated_txid >= answer.txid:
-                await self._fold_in(standing, path)
+            answer = await self.control.sync(path, timeout=patience)
         except NotKnown:
             self._not_known(standing)
+            return
         except NotRunning as error:
-            why = self.refusal or error
-            self._failed(standing, why.message, why.hint)
+            self._not_running(standing, error)
         except SyncFailed as error:
             if self.mend and self._measuring and await self.mend(identity, error):
                 self._ask_soon(identity, after=0.2)
             self._failed(standing, *litestream.explain(error.message))
         else:
             self._answered(standing, answer, began)
-        finally:
-            self._in_flight.discard(identity)
+        if self._measuring and self._guard.holds(path):
+            quiet = time.monotonic() - standing.changed_at > QUIET
+            await self._folding.fold(path, quiet=quiet)
 
-    async def _fold_in(self, standing: Standing, path: Path) -> None:
-        """Write a log that has grown into the database, while everything is on the replica."""
-        size, log_size = await asyncio.to_thread(sizes, path)
-        quiet = time.monotonic() - standing.changed_at > QUIET
-        limit = max(LOG_LIMIT, min(size // 8, 16 * LOG_LIMIT))
-        if log_size < (QUIET_LOG_LIMIT if quiet else limit):
+    def _not_running(self, standing: Standing, error: NotRunning) -> None:
+        starting = self._measuring and not self._answers_yet
+        if starting and self.refusal is None and error.kind == "away":
+            self._ask_soon(standing.row.repository_id, after=0.5)  # it is starting
             return
-        with self._guard.no_writer(path) as alone:
-            if not alone:
-                return  # somebody writes: after that the question comes again
-            answer = await self.control.sync(path, timeout=1)
-            if answer.replicated_txid < answer.txid:
-                return
-            done = await asyncio.to_thread(self._guard.checkpoint, path)
-        if done:
-            await asyncio.to_thread(litestream.begin_log_anew, path)
-            await self.control.sync(path, timeout=PATIENCE)
+        why = self.refusal or error
+        self._failed(standing, why.message, why.hint)
 
     async def _perhaps_again(self, standing: Standing) -> None:
         """What was gone or broken may be back, restored in place."""
@@ -383,6 +414,13 @@ class Replication:
             behind = standing.row.behind_since or began
             self._set(standing, state=BackupState.BEHIND, behind_since=behind)
             self._ask_soon(standing.row.repository_id, after=0.3)
+            return
+        if self._measuring and not self._guard.holds(self._path(standing.row.repository_id)):
+            self._failed(
+                standing,
+                "its write-ahead log cannot be held, so commits could be missed",
+                "end other programs that have the file open",
+            )
             return
         standing.failures = 0
         changed_meanwhile = standing.row.repository_id in self._queued

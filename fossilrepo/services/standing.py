@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ class Standing:
     row: Replica
     first_seen: float = field(default_factory=time.monotonic)
     changed_at: float = 0.0  # by the same clock
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one question at a time
     failures: int = 0
     retry: asyncio.TimerHandle | None = None
     written: Replica | None = None
@@ -66,15 +66,6 @@ def worth_writing(row: Replica, written: Replica) -> bool:
     if row.synced_at == written.synced_at or row.synced_at is None:
         return False
     return written.synced_at is None or row.synced_at - written.synced_at > KEEP_SYNCED_EVERY
-
-
-def sizes(path: Path) -> tuple[int, int]:
-    """Bytes of the database and of its log."""
-    found = [0, 0]
-    for place, name in enumerate((path, path.with_name(path.name + "-wal"))):
-        with suppress(OSError):
-            found[place] = name.stat().st_size
-    return found[0], found[1]
 
 
 def worst(rows: list[Replica]) -> BackupState:

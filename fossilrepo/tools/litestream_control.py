@@ -74,6 +74,10 @@ class Control:
             status=str(answer.get("status", "")),
         )
 
+    async def read(self, path: Path) -> None:
+        """Have everything of the database's log read, whether or not its target answers."""
+        await self._call("POST", "/sync", {"path": str(path), "wait": False}, patience=_PATIENCE)
+
     async def info(self) -> dict[str, Any]:
         """Version, pid and uptime of the running program."""
         return await self._call("GET", "/info")
