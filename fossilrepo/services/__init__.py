@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fossilrepo.config import Settings
-from fossilrepo.services.accounts import Accounts
-from fossilrepo.services.audit import Audit
-from fossilrepo.services.health import Health
-from fossilrepo.services.imports import Imports
-from fossilrepo.services.jobs import Jobs
-from fossilrepo.services.links import Links
-from fossilrepo.services.previews import Previews
-from fossilrepo.services.replication import Replication
-from fossilrepo.services.repos import Repositories
-from fossilrepo.services.restores import Restores
-from fossilrepo.services.retention import Retention
-from fossilrepo.services.verification import Verification
+if TYPE_CHECKING:  # whoever needs one module of this package does not load all
+    from fossilrepo.config import Settings
+    from fossilrepo.services.accounts import Accounts
+    from fossilrepo.services.audit import Audit
+    from fossilrepo.services.health import Health
+    from fossilrepo.services.imports import Imports
+    from fossilrepo.services.jobs import Jobs
+    from fossilrepo.services.links import Links
+    from fossilrepo.services.previews import Previews
+    from fossilrepo.services.replication import Replication
+    from fossilrepo.services.repos import Repositories
+    from fossilrepo.services.restores import Restores
+    from fossilrepo.services.retention import Retention
+    from fossilrepo.services.verification import Verification
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fossilrepo.models import (
     CONTROL_ID,
@@ -20,7 +20,9 @@ from fossilrepo.models import (
     iso,
     now,
 )
-from fossilrepo.services.replication import Replication
+
+if TYPE_CHECKING:
+    from fossilrepo.services.replication import Replication
 
 LATE_AFTER = 60.0  # seconds behind, before it is worth a word
 LOCAL_ONLY = "copied on this disk only: protects from mistakes, not from losing the machine"

@@ -297,6 +297,7 @@ class Folder:
         """Not served any more; the file stays where it is."""
         if row.state is RepositoryState.BROKEN and row.reason == reason:
             return
-        self._shelf.stop_serving(row.label)
         await self._store.update(row.id, state=RepositoryState.BROKEN, reason=reason)
+        async with self._repos.names():  # a scan that read the row before serves it no more
+            self._shelf.stop_serving(row.label)
         await self._audit.record(Actor.system(), "repository.broken", row.label, reason=reason)

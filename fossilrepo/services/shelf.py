@@ -23,6 +23,7 @@ from fossilrepo.tools import jail
 from fossilrepo.tools.identity import Identity, give
 
 SUFFIX = ".fossil"
+_JOURNAL_MODES = 18  # the place in a database's header: 1 rollback journal, 2 write-ahead log
 SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
@@ -243,8 +244,11 @@ class Shelf:
     def place(self, scratch: Path, repository_id: str) -> Path:
         """Move a finished file into the store, on the disk for good before this returns."""
         target = self.file(repository_id)
-        handle = os.open(scratch, os.O_RDONLY)
+        handle = os.open(scratch, os.O_RDWR)
         try:
+            # Litestream needs a write-ahead log: to change over later locks others out.
+            if os.pread(handle, 2, _JOURNAL_MODES) == b"\1\1":
+                os.pwrite(handle, b"\2\2", _JOURNAL_MODES)
             os.fsync(handle)
         finally:
             os.close(handle)

@@ -25,7 +25,7 @@ class Standing:
 
     row: Replica
     first_seen: float = field(default_factory=time.monotonic)
-    changed_at: float = 0.0  # by the same clock
+    changed_at: float = field(default_factory=time.monotonic)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one question at a time
     failures: int = 0
     retry: asyncio.TimerHandle | None = None
