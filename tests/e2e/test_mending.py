@@ -5,7 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +39,9 @@ def demo(fresh: Fresh, clone: Clone) -> Callable[..., tuple[Host, Pusher]]:
 
 
 def standing(host: Host, name: str = "demo") -> dict[str, Any]:
-    rows = host.call("backup", "status", "--json", check=False).stdout
-    document = json.loads(rows)
-    return next(row for row in document["repositories"] if row["name"] == name)
+    document = json.loads(host.call("backup", "status", "--json", check=False).stdout)
+    rows = [row for row in document["repositories"] if row["name"] == name]
+    return rows[0] if rows else {"state": "unknown"}  # for a moment only its identity is known
 
 
 def is_current(host: Host, name: str = "demo") -> bool:
@@ -240,3 +243,49 @@ def test_a_full_disk_under_the_replica_is_said_and_disturbs_nobody(
     filler.unlink()
     until_sync(lambda: is_current(host), timeout=60, what="room again")
     assert last.checkin in newest(host, tmp_path)
+
+
+class _Out(BaseHTTPRequestHandler):
+    """Answers 500, or takes the request and never answers."""
+
+    silent = False
+
+    def _answer(self) -> None:
+        if self.silent:
+            threading.Event().wait(60)
+            return
+        self.send_response(500)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.mark.parametrize("kind", ["errors", "silence"])
+def test_an_endpoint_out_of_order_delays_no_push_and_no_stop(
+    kind: str, fresh: Fresh, clone: Clone
+) -> None:
+    handler = type("Out", (_Out,), {"silent": kind == "silence"})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    try:
+        host = fresh(**on(s3.Server(f"http://127.0.0.1:{server.server_port}")))
+        host.admin()
+        host.call("repo", "create", "demo")
+        pusher = Pusher("demo", clone("demo", on=host))
+        push = pusher.once()
+        assert push and push.acknowledged - push.began < 10
+        until_sync(lambda: standing(host)["state"] == "failing", timeout=60, what="the failure")
+        row = standing(host)
+        assert row["reason"] and row["hint"] and row["lag_s"] > 0
+        began = time.monotonic()
+        assert host.stop() == 0
+        assert time.monotonic() - began < 15
+    finally:
+        server.shutdown()
+        server.server_close()
