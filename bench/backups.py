@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -54,7 +55,7 @@ def _lag(pusher: Pusher, objects: Path) -> float:
     assert push is not None
     newest, seen = 0.0, time.time()
     while time.time() - seen < 0.3 or newest < push.began:
-        found = max((entry.stat().st_mtime for entry in os.scandir(objects)), default=0.0)
+        found = max(map(_time, os.scandir(objects)), default=0.0)
         if found > newest:
             newest, seen = found, time.time()
         if time.time() - push.acknowledged > 10:
@@ -63,9 +64,15 @@ def _lag(pusher: Pusher, objects: Path) -> float:
     return max(0.0, newest - push.acknowledged)
 
 
-def cost(where: Path) -> Rows:
+def _time(entry: os.DirEntry[str]) -> float:
+    try:
+        return 0.0 if entry.name.endswith(".tmp") else entry.stat().st_mtime
+    except FileNotFoundError:  # compacted away meanwhile
+        return 0.0
+
+
+def cost(where: Path) -> Iterator[tuple[str, str]]:
     """What Litestream and all of us cost when nothing happens."""
-    rows: Rows = []
     for count in (10, 100, 500, 1000):
         host = _with_repositories(where / f"cost-{count}", count)
         time.sleep(10)
@@ -77,14 +84,12 @@ def cost(where: Path) -> Rows:
         used = [100 * (then - first) / IDLE for first, then in zip(before, after, strict=True)]
         memory = _pss(below(child))
         handles = len(os.listdir(f"/proc/{child}/fd"))
-        rows += [
-            (f"Litestream at {count} repositories, MiB PSS", f"{memory:.0f}"),
-            (f"Litestream at {count} repositories, idle, % of a core", f"{used[0]:.1f}"),
-            (f"all processes at {count} repositories, idle, % of a core", f"{used[1]:.1f}"),
-            (f"open handles of Litestream at {count} repositories", str(handles)),
-        ]
+        yield f"Litestream at {count} repositories, MiB PSS", f"{memory:.0f}"
+        yield f"Litestream at {count} repositories, idle, % of a core", f"{used[0]:.1f}"
+        yield f"all processes at {count} repositories, idle, % of a core", f"{used[1]:.1f}"
+        yield f"open handles of Litestream at {count} repositories", str(handles)
+        yield f"all processes at {count} repositories, MiB PSS", f"{_pss(everything):.0f}"
         host.stop()
-    return rows
 
 
 def restore(where: Path) -> Rows:
@@ -167,7 +172,7 @@ def _with_repositories(data: Path, count: int) -> Host:
     host = Host(data).start()
     host.admin()
     host.call("repo", "create", "r0")
-    template = data.parent / "template.fossil"
+    template = data.with_name(f"{data.name}-template.fossil")
     host.call("repo", "export", "r0", str(template))
     host.stop()
     host.start()

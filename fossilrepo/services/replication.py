@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 CALLS = 8  # questions to Litestream in flight
 PATIENCE = 10.0  # seconds for one answer
-SWEEP = 300.0  # seconds in which every repository is asked about once
+SWEEP = 600.0  # seconds in which every repository is asked about once
 CONTROL_EVERY = 10.0
 FLUSH_EVERY = 2.0
 NOT_TAKEN = "Litestream does not take this file for a database"

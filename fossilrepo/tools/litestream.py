@@ -61,7 +61,7 @@ CONTROL_DATABASE = "fossilrepo.db"
 _HANDLES_EACH = 5
 _HANDLES_MORE = 200
 
-_OWN_CHANGES = "30s"  # the store: `/sync` is asked on every change, this is for what was missed
+_OWN_CHANGES = "120s"  # the store: `/sync` is asked on every change, this is for what was missed
 _CONTROL_CHANGES = "1s"
 # `wal_guard` holds the log, and the host checkpoints it when everything is on the replica.
 _NO_CHECKPOINTS = {
