@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fossilrepo.tools.wal_guard import WalGuard, is_guarded
+from fossilrepo.tools.wal_guard import WalGuard, is_guarded, prepare
 from tests.helpers.poll import until_sync
 
 # Another program: commits `rows` rows, then checkpoints as Fossil does at the end of a request.
@@ -167,4 +168,55 @@ def test_letting_go_lets_others_checkpoint(database: Path) -> None:
     assert not guard.holds(database)
     commit(database)
     assert not log(database).exists()  # the last one that closed it
+    guard.close()
+
+
+def ltx_header(offset: int, size: int, log_salts: bytes) -> bytes:
+    """The part of Litestream's file that says up to where it has read which log."""
+    return bytes(48) + struct.pack(">qq", offset, size) + log_salts
+
+
+def test_a_log_begun_anew_while_nobody_held_it_is_emptied_before_litestream_starts(
+    database: Path, tmp_path: Path
+) -> None:
+    ltx = tmp_path / "newest.ltx"
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL").fetchone()
+        other.execute("SELECT count(*) FROM t").fetchone()
+        commit(database, 20)
+        ltx.write_bytes(ltx_header(32, log(database).stat().st_size - 32, salts(database)))
+        assert prepare(database, ltx)
+        assert log(database).stat().st_size > 0  # read to its end: nothing can be missed
+        commit(database)  # begins it anew
+        assert prepare(database, ltx)
+        assert log(database).stat().st_size == 0
+    assert rows(database) == 21
+
+
+def test_a_log_that_was_folded_in_unread_is_emptied_before_litestream_starts(
+    database: Path, tmp_path: Path
+) -> None:
+    ltx = tmp_path / "newest.ltx"
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL").fetchone()
+        other.execute("SELECT count(*) FROM t").fetchone()
+        commit(database, 20)
+        ltx.write_bytes(ltx_header(32, 4096 + 24, salts(database)))  # only its first frame
+        assert prepare(database, ltx)
+        assert log(database).stat().st_size == 0
+    assert rows(database) == 20
+
+
+def test_a_folded_log_is_not_folded_again_though_its_file_keeps_its_size(database: Path) -> None:
+    guard = WalGuard()
+    guard.hold(database)
+    commit(database, 20)
+    assert guard.unfolded(database) > 20 * 3000
+    with guard.no_writer(database) as alone, guard.no_writer(database) as second:
+        assert alone and not second
+        assert guard.checkpoint(database)
+    assert guard.unfolded(database) == 0
+    commit(database)
+    assert 0 < guard.unfolded(database) < 5 * 4120
+    assert log(database).stat().st_size > 20 * 3000
     guard.close()
