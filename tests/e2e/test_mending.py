@@ -206,20 +206,6 @@ def test_a_missing_bucket_is_said_and_used_once_it_is_there(
         host.stop()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", str(folder)],
-        capture_output=True,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("place", ["litestream", "backups"])
 def test_a_full_disk_under_the_replica_is_said_and_disturbs_nobody(
     place: str, fresh: Fresh, clone: Clone, small_disk: Path, tmp_path: Path
