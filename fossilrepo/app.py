@@ -96,15 +96,15 @@ async def _run(
             [fossil_child(settings, walls, port), litestream_child(settings, core)],
             state_file=settings.run_dir / "children.json",
         )
-        services.health.attach(supervisor, walls)
+        services.health.attach(supervisor, walls, core.tasks.troubles)
         core.mending.attach(supervisor)
         stack.push_async_callback(supervisor.stop)
         await services.replication.guard_all()
         await asyncio.gather(core.folder.scan(at_start=True), supervisor.start())
         await _start_replication(core, stack)
         _start_watcher(settings, core)
-        core.tasks.spawn("adoption", core.adoption.run())
-        core.tasks.spawn("previews", services.previews.run())
+        core.tasks.keep("adoption", core.adoption.run)
+        core.tasks.keep("previews", services.previews.run)
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)
@@ -227,10 +227,10 @@ async def _start_replication(core: Core, stack: AsyncExitStack) -> None:
     services, replication = core.services, core.services.replication
     tasks = [
         core.tasks.spawn("replication", replication.run()),
-        core.tasks.spawn("mending", core.mending.run()),
-        core.tasks.spawn("manifest", core.manifest.run()),
-        core.tasks.spawn("verification", services.verification.run()),
-        core.tasks.spawn("retention", services.retention.run()),
+        core.tasks.keep("mending", core.mending.run),
+        core.tasks.keep("manifest", core.manifest.run),
+        core.tasks.keep("verification", services.verification.run),
+        core.tasks.keep("retention", services.retention.run),
     ]
 
     async def end() -> None:

@@ -29,6 +29,7 @@ from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import BackupState, Replica, RepositoryState, now
 from fossilrepo.runtime.supervisor import ChildStatus
+from fossilrepo.runtime.tasks import Trouble
 from fossilrepo.services.backup_report import LATE_AFTER, LOCAL_ONLY, LOCAL_ONLY_HINT
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
@@ -90,12 +91,15 @@ class Health:
         self._began = time.monotonic()
         self._children: Children | None = None
         self._walls: Walls | None = None
+        self._troubles: Callable[[], list[Trouble]] = list
         self._replication: Replication | None = None
         self._disk_reason: tuple[float, str | None] = (-DISK_ASKED_EVERY, None)
 
-    def attach(self, children: Children, walls: Walls) -> None:
-        """The running host tells of its children; a command line has none."""
-        self._children, self._walls = children, walls
+    def attach(
+        self, children: Children, walls: Walls, troubles: Callable[[], list[Trouble]]
+    ) -> None:
+        """The running host tells of its children and duties; a command line has none."""
+        self._children, self._walls, self._troubles = children, walls, troubles
 
     def backed_by(self, replication: Replication) -> None:
         """What tells of the replicas; without it nothing is claimed of them."""
@@ -131,6 +135,10 @@ class Health:
             "backup": self._backup_summary(),
             "jobs": {"running": running, "failed": failed},
             "read_only": self.read_only_reason(),
+            "failing": [
+                {"name": trouble.name, "times": trouble.count, "error": trouble.error}
+                for trouble in self._troubles()
+            ],
         }
 
     def _backup_summary(self) -> dict[str, Any]:
@@ -164,6 +172,7 @@ class Health:
         checks += [await self._database_answers(), self._data_folder(), self._key(), self._space()]
         checks += await self._jail()
         checks += [await self._repositories()]
+        checks += [_duty(trouble) for trouble in self._troubles()]
         if self._replication is not None:
             checks += await _backup(self._replication, thorough)
         return checks
@@ -237,6 +246,11 @@ def _mend_wall(name: str) -> str:
     if name == "ordinary user":
         return "move the data folder to where every account can pass, such as /var/lib/fossilrepo"
     return "allow user namespaces for this account on this machine"
+
+
+def _duty(trouble: Trouble) -> Check:
+    found = f"failed {trouble.count} times in a row: {trouble.error}"
+    return Check(trouble.name, "fail", found, "see the log for where; it is tried again by itself")
 
 
 def _python() -> Check:

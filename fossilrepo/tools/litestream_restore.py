@@ -39,6 +39,7 @@ _KEY = re.compile(r"([0-9a-f]{4})/" + _NAME.pattern)
 _TIME_OF_OBJECT = "litestream-timestamp"
 _JOURNAL_MODES = slice(18, 20)  # https://sqlite.org/fileformat2.html: 2 is WAL
 _HEADER = 40  # bytes up to the time: magic, flags, page size, pages, two txids, milliseconds
+_MAGIC, _LATEST = b"LTX1", 10**13  # of a header; milliseconds since 1970, far from now
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Restored:
 
 async def ltx(target: Target, name: str) -> list[Ltx]:
     """Every file of the replica of `name`; none when there is no replica.
+
+    A file in a folder whose beginning is none of Litestream's is not among them.
 
     Times are exact to the millisecond in a folder. In a bucket they are when the server
     got the file: a little later than the content, half a minute for what was compacted.
@@ -89,15 +92,21 @@ def _read_folder(folder: Path) -> list[Ltx]:
                     continue
                 with suppress(FileNotFoundError):  # compacted away meanwhile
                     size, at = entry.stat().st_size, _time_of(entry.path)
-                    found.append(Ltx(level, int(match[1], 16), int(match[2], 16), size, at))
+                    if at is not None:
+                        found.append(Ltx(level, int(match[1], 16), int(match[2], 16), size, at))
     return sorted(found, key=_order)
 
 
-def _time_of(path: str) -> datetime:
-    """From the file's own header: a copied replica has other times on its files."""
+def _time_of(path: str) -> datetime | None:
+    """From the file's own header: a copied replica has other times on its files.
+
+    None when it is damaged: it can be restored no more.
+    """
     with open(path, "rb") as file:
         header = file.read(_HEADER)
     milliseconds = int.from_bytes(header[32:40], "big")
+    if len(header) < _HEADER or header[:4] != _MAGIC or milliseconds > _LATEST:
+        return None
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 

@@ -36,6 +36,25 @@ async def test_a_task_that_raises_is_handed_on_and_logged(
     assert tasks.names() == []
 
 
+async def test_a_duty_that_fails_is_begun_again_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    began: list[int] = []
+
+    async def duty() -> None:
+        began.append(1)
+        if len(began) < 2:
+            raise ValueError("not now")
+        await asyncio.sleep(100)
+
+    deaths = Deaths()
+    tasks = Tasks(deaths)
+    tasks.keep("duty", duty)
+    await until(lambda: len(began) == 2)
+    [trouble] = tasks.troubles()
+    assert (trouble.name, trouble.count, trouble.error) == ("duty", 1, "not now")
+    assert not deaths.seen and "duty failed and is begun again" in caplog.text
+    assert await tasks.close() == []
+
+
 async def test_a_task_that_ends_or_is_cancelled_on_purpose_is_no_death() -> None:
     async def work() -> int:
         return 5

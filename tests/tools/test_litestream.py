@@ -137,6 +137,22 @@ async def test_a_damaged_replica_leaves_no_file_behind(local: Replicated, tmp_pa
     assert not list(tmp_path.glob("x*"))
 
 
+async def test_what_is_no_file_of_litestream_is_not_counted_on(local: Replicated) -> None:
+    await local.up()
+    await local.push()
+    await local.push()
+    local.down()
+    before = await litestream.ltx(local.target, NAME)
+    for file, damage in zip(
+        sorted((local.settings.data / "backups" / NAME / "ltx" / "0").iterdir()),
+        (b"torn" * 40, b"LTX1" + b"\xff" * 60),
+        strict=False,
+    ):
+        file.write_bytes(damage)
+    left = await litestream.ltx(local.target, NAME)
+    assert len(left) == len(before) - 2
+
+
 async def test_a_copied_replica_tells_the_same_times(local: Replicated, tmp_path: Path) -> None:
     """The times of files change when a folder is copied; those in the files do not."""
     await local.up()
