@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from fossilrepo.config import Settings
+from fossilrepo.db.access import AccessStore
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.inventory import Inventory
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.migrate import migrate
+from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.runtime.tasks import Tasks
 from fossilrepo.services import Services
+from fossilrepo.services.access import Access
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
 from fossilrepo.services.audit import Audit
@@ -113,9 +116,11 @@ async def open_core(
         links.bind_from(settings.run_dir / "site-port")
         fossil = Fossil(settings.scratch, identity)
         gate = Gate(identity, settings.scratch, largest=settings.limits.repository)
-        projection = Projection(store, people, keys, shelf)
+        organizations, inside = OrganizationStore(database), AccessStore(database)
+        access = Access(database, organizations, inside, store)
         locks = FileLocks(settings.run_dir / "locks")
-        repos = Repositories(store, shelf, fossil, projection, locks, audit, links)
+        projection = Projection(store, people, access, keys, shelf, locks)
+        repos = Repositories(store, shelf, fossil, projection, locks, audit, links, access)
         adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
         folder = Folder(store, shelf, repos, adoption, projection, audit)
         probe_walls = partial(jail.probe, settings.repos, identity)
@@ -131,7 +136,7 @@ async def open_core(
         bring_back = BringBack(
             replication, shelf, Gate(identity, settings.scratch, largest=LARGEST)
         )
-        points = Points(store, backups, replication, shelf, bring_back)
+        points = Points(store, backups, replication, shelf, bring_back, access)
         replacing = Replacing(store, backups, replication, projection, shelf, locks)
         repos.before_purge.append(replacing.before_purge)
         services = Services(
@@ -142,6 +147,7 @@ async def open_core(
             accounts=Accounts(people, keys, audit, projection.project_all),
             health=health,
             audit=audit,
+            access=access,
             links=links,
             replication=replication,
             restores=Restores(

@@ -22,6 +22,7 @@ RESERVED_NAMES = frozenset(
     health healthz readyz mail smtp imap ns ns1 ns2 ftp wpad autodiscover autoconfig mta-sts
     localhost dev tmp api-docs help assets favicon robots me preview""".split()
 )
+KEY_LOGIN = re.compile(r"key-[a-z2-7]{6}")  # what Fossil calls an access key
 CONTROL_ID = "fossilrepo"  # the control database, where replicas are named by identity
 RESERVED_LOGINS = frozenset("nobody anonymous developer reader root admin site fossilrepo".split())
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -125,6 +126,7 @@ class User:
     disabled: bool
     created_at: datetime
     last_seen: datetime | None
+    has_totp: bool = False  # signing in asks for a second factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,10 @@ class Session:
     csrf: str
     created_at: datetime
     expires_at: datetime
+    id: str = ""
+    last_seen: datetime | None = None
+    address: str = ""
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +274,21 @@ class BackupTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessKey:
+    """A machine's way into one repository, as the Fossil user `login`; its password is derived."""
+
+    id: str
+    repository_id: str
+    login: str
+    label: str
+    role: str  # read | write
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks for a change, for the audit log and the permission checks."""
 
@@ -275,6 +296,7 @@ class Actor:
     is_admin: bool = False
     address: str = ""
     trusted_files: bool = False  # the server's own command line
+    user_id: int | None = None  # None: no person; what acts for the host itself
 
     @classmethod
     def command_line(cls) -> Actor:
@@ -330,7 +352,7 @@ def check_login(login: str) -> str:
             hint="use 1 to 32 of a-z, 0-9, dot, underscore and hyphen, starting with a letter",
             field="login",
         )
-    if login in RESERVED_LOGINS:
+    if login in RESERVED_LOGINS or KEY_LOGIN.fullmatch(login):
         raise InvalidInput(
             f"the login {login!r} is reserved", hint="choose another login", field="login"
         )

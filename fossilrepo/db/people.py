@@ -9,11 +9,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
 from fossilrepo.db.tables import api_tokens, one_time_tokens, sessions, users
+from fossilrepo.db.versions import people_changed
 from fossilrepo.errors import NotFound
 from fossilrepo.models import Session, User
 
@@ -26,16 +27,18 @@ class PeopleStore:
         """A new person; Conflict when the login exists."""
         query = insert(users).values(**values).returning(users)
         async with self._db.write() as connection:
+            await people_changed(connection)
             return rows.user((await connection.execute(query)).one())
 
     async def user(self, login: str) -> User | None:
         async with self._db.read() as connection:
-            row = (await connection.execute(select(users).where(users.c.login == login))).first()
+            row = (await connection.execute(_living(login))).first()
         return rows.user(row) if row else None
 
     async def users(self) -> list[User]:
         async with self._db.read() as connection:
-            found = await connection.execute(select(users).order_by(users.c.login))
+            query = select(users).where(users.c.deleted_at.is_(None)).order_by(users.c.login)
+            found = await connection.execute(query)
             return [rows.user(row) for row in found]
 
     async def count(self) -> int:
@@ -45,7 +48,7 @@ class PeopleStore:
     async def credentials(self, login: str) -> tuple[User, str] | None:
         """The person and the argon2id hash of the password."""
         async with self._db.read() as connection:
-            row = (await connection.execute(select(users).where(users.c.login == login))).first()
+            row = (await connection.execute(_living(login))).first()
         return (rows.user(row), row.password_hash) if row else None
 
     async def sync_secrets(self) -> dict[int, bytes]:
@@ -57,6 +60,7 @@ class PeopleStore:
     async def update_user(self, login: str, **changes: Any) -> User:
         query = update(users).where(users.c.login == login).values(**changes).returning(users)
         async with self._db.write() as connection:
+            await people_changed(connection)
             row = (await connection.execute(query)).first()
         if row is None:
             raise NotFound(f"there is no person with the login {login!r}")
@@ -77,6 +81,9 @@ class PeopleStore:
                 sessions.c.created_at.label("began_at"),
                 sessions.c.expires_at,
                 sessions.c.last_seen.label("session_seen"),
+                sessions.c.id.label("session_id"),
+                sessions.c.address,
+                sessions.c.agent,
             )
             .join(sessions, sessions.c.user_id == users.c.id)
             .where(
@@ -89,7 +96,17 @@ class PeopleStore:
             row = (await connection.execute(query)).first()
         if row is None:
             return None
-        return Session(rows.user(row), row.csrf, row.began_at, row.expires_at), row.session_seen
+        session = Session(
+            rows.user(row),
+            row.csrf,
+            row.began_at,
+            row.expires_at,
+            id=row.session_id,
+            last_seen=row.session_seen,
+            address=row.address,
+            agent=row.agent,
+        )
+        return session, row.session_seen
 
     async def touch_session(self, token_hash: str, user_id: int, at: datetime) -> None:
         async with self._db.write() as connection:
@@ -173,3 +190,7 @@ class PeopleStore:
         async with self._db.write() as connection:
             done = await connection.execute(delete(api_tokens).where(api_tokens.c.id == token_id))
         return done.rowcount > 0
+
+
+def _living(login: str) -> Select[Any]:
+    return select(users).where(users.c.login == login, users.c.deleted_at.is_(None))

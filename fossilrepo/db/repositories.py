@@ -34,6 +34,33 @@ class Listed:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Which repositories a list may show: by visibility, organization, identity, or a team.
+
+    `through_teams`: identities, each only while it is in this organization.
+    """
+
+    visibilities: tuple[str, ...] = ()
+    organizations: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+    through_teams: tuple[tuple[str, str], ...] = ()
+
+    def condition(self) -> ColumnElement[bool]:
+        by_org: dict[str, list[str]] = {}
+        for identity, org in self.through_teams:
+            by_org.setdefault(org, []).append(identity)
+        return or_(
+            repositories.c.visibility.in_(self.visibilities),
+            repositories.c.org.in_(self.organizations),
+            repositories.c.id.in_(self.repositories),
+            *(
+                and_(repositories.c.org == org, repositories.c.id.in_(identities))
+                for org, identities in by_org.items()
+            ),
+        )
+
+
 class RepositoryStore:
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -73,12 +100,12 @@ class RepositoryStore:
         sort: str = "name",
         offset: int = 0,
         limit: int = 50,
-        visibilities: tuple[str, ...] | None = None,
+        readable: Readable | None = None,
     ) -> Listed:
         """One page of the named repositories whose name, title or description has every word."""
         conditions: list[ColumnElement[bool]] = [repositories.c.name.is_not(None)]
-        if visibilities is not None:
-            conditions.append(repositories.c.visibility.in_(visibilities))
+        if readable is not None:
+            conditions.append(readable.condition())
         for word in words.lower().split()[:8]:
             conditions.append(
                 or_(

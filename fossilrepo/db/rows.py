@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from fossilrepo.models import (
+    AccessKey,
     AuditEntry,
     BackupState,
     BackupTarget,
@@ -27,6 +28,7 @@ from fossilrepo.models import (
     VerificationRun,
     Visibility,
 )
+from fossilrepo.rights import Grant, Organization, Role, Team
 
 
 def repository(row: Row[Any]) -> Repository:
@@ -39,13 +41,37 @@ def repository(row: Row[Any]) -> Repository:
     return Repository(**values)
 
 
+def organization(row: Row[Any]) -> Organization:
+    values = dict(row._mapping)
+    values["default_role"] = Role(values["default_role"]) if values["default_role"] else None
+    return Organization(**values)
+
+
+def team(row: Row[Any]) -> Team:
+    return Team(**row._mapping)
+
+
+def grant(row: Row[Any]) -> Grant:
+    values = dict(row._mapping)
+    values.pop("subject")
+    values["role"] = Role(values["role"])
+    return Grant(**values)
+
+
+def access_key(row: Row[Any]) -> AccessKey:
+    values = dict(row._mapping)
+    values.pop("secret")
+    return AccessKey(**values)
+
+
 def drop_in(row: Row[Any]) -> DropIn:
     return DropIn(**row._mapping)
 
 
 def user(row: Row[Any]) -> User:
     mapping = row._mapping
-    return User(**{key: mapping[key] for key in User.__dataclass_fields__})
+    values = {key: mapping[key] for key in User.__dataclass_fields__ if key != "has_totp"}
+    return User(**values, has_totp=mapping["totp_secret"] is not None)
 
 
 def job(row: Row[Any]) -> Job:

@@ -98,6 +98,26 @@ users = Table(
     Column("sync_secret", LargeBinary, nullable=False),  # Fernet with secret.key
     Column("created_at", Moment, nullable=False),
     Column("last_seen", Moment),
+    Column("totp_secret", LargeBinary),  # Fernet; null: no second factor
+    Column("totp_last", Integer, nullable=False, server_default="0"),  # the last step used
+    Column("deleted_at", Moment),  # the row stays: a login is never used again
+)
+
+retired_logins = Table(
+    "retired_logins",
+    metadata,
+    Column("login", String(32), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("code_hash", String(64), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", Moment, nullable=False),
+    Column("used_at", Moment),
 )
 
 sessions = Table(
@@ -111,15 +131,20 @@ sessions = Table(
     Column("expires_at", Moment, nullable=False, index=True),
     Column("address", Text, nullable=False, default=""),
     Column("agent", Text, nullable=False, default=""),
+    Column("id", String(12), nullable=False, server_default=""),  # names it to its person
 )
 
 one_time_tokens = Table(
     "one_time_tokens",
     metadata,
     Column("token_hash", String(64), primary_key=True),
-    Column("purpose", String(20), nullable=False),
+    Column("purpose", String(20), nullable=False),  # setup | invitation | password | second
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
+    Column("id", String(12), nullable=False, server_default=""),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    Column("created_by", Text, nullable=False, server_default=""),
+    Column("detail", JSON),  # what an invitation promises
 )
 
 api_tokens = Table(
@@ -132,6 +157,139 @@ api_tokens = Table(
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment),
     Column("last_used", Moment),
+    Column("scope", String(10), nullable=False, server_default="admin"),  # read | write | admin
+)
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("title", Text, nullable=False, default=""),
+    Column("created_at", Moment, nullable=False),
+    Column("default_role", String(10)),  # of members, in every repository of it
+    Column("members_create", Boolean, nullable=False, default=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("org_id", ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("role", String(10), nullable=False),  # owner | member
+    Column("added_at", Moment, nullable=False),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("org_id", ForeignKey("organizations.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Index("uq_teams_org_id_name", "org_id", "name", unique=True),
+)
+
+team_members = Table(
+    "team_members",
+    metadata,
+    Column("team_id", ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("added_at", Moment, nullable=False),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subject", String(60), nullable=False, unique=True),  # one per place and holder
+    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), index=True),
+    Column("org_id", ForeignKey("organizations.id", ondelete="CASCADE"), index=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    Column("team_id", ForeignKey("teams.id", ondelete="CASCADE"), index=True),
+    Column("role", String(10), nullable=False),
+    Column("granted_by", Text, nullable=False, default=""),
+    Column("granted_at", Moment, nullable=False),
+)
+
+visits = Table(  # who only reads is written into a repository when they first use it
+    "visits",
+    metadata,
+    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("first_at", Moment, nullable=False),
+    Column("opened_at", Moment),  # a browser was signed in there since the last sign-out
+)
+
+adopted_natives = Table(
+    "adopted_natives",
+    metadata,
+    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("login", Text, primary_key=True),  # the native user, as the repository calls it
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("adopted_by", Text, nullable=False, default=""),
+    Column("at", Moment, nullable=False),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column(
+        "repository_id",
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("login", String(32), nullable=False, unique=True),
+    Column("label", Text, nullable=False, default=""),
+    Column("role", String(10), nullable=False),
+    Column("secret", LargeBinary, nullable=False),  # Fernet; the password is derived from it
+    Column("created_by", Text, nullable=False, default=""),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("last_used", Moment),
+)
+
+elevations = Table(
+    "elevations",
+    metadata,
+    Column("repository_id", ForeignKey("repositories.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("until", Moment, nullable=False),
+)
+
+former_names = Table(  # where an old name leads, and for whom it is kept
+    "former_names",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("repository_id", String(12), nullable=False, index=True),
+    Column("org", String(63), nullable=False),
+    Column("leads", Boolean, nullable=False),  # renamed: requests go to the new name
+    Column("until", Moment, nullable=False),
+)
+
+versions = Table(  # grow with every change of what others keep in memory
+    "versions",
+    metadata,
+    Column("name", String(20), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+
+drifts = Table(  # what somebody changed inside Fossil, and we put right
+    "drifts",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column(
+        "repository_id",
+        ForeignKey("repositories.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("login", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("found", Text, nullable=False, default=""),  # its capabilities, or what was changed
+    Column("repaired", Text, nullable=False, default=""),
 )
 
 jobs = Table(
@@ -164,6 +322,8 @@ audit = Table(
     Column("action", String(60), nullable=False),
     Column("subject", Text, nullable=False, default="", index=True),
     Column("detail", JSON, nullable=False, default=dict),
+    Index("ix_audit_actor", "actor"),
+    Index("ix_audit_action", "action"),
 )
 
 replicas = Table(

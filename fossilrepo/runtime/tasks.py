@@ -53,9 +53,7 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
-    def keep(
-        self, name: str, duty: Callable[[], Coroutine[Any, Any, None]]
-    ) -> asyncio.Task[None]:
+    def keep(self, name: str, duty: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Start a duty that is begun again after an error, with growing pauses."""
         return self.spawn(name, self._kept(name, duty))
 

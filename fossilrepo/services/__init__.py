@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.config import Settings
+    from fossilrepo.services.access import Access
     from fossilrepo.services.accounts import Accounts
     from fossilrepo.services.audit import Audit
     from fossilrepo.services.health import Health
@@ -30,6 +31,7 @@ class Services:
     accounts: Accounts
     health: Health
     audit: Audit
+    access: Access
     links: Links
     replication: Replication
     restores: Restores

@@ -133,6 +133,7 @@ class Accounts:
         await self._store.forget_expired(at)
         await self._store.add_session(
             token_hash=_digest(token),
+            id=new_id(),
             user_id=user.id,
             csrf=csrf,
             created_at=at,

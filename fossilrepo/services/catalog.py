@@ -17,10 +17,11 @@ from fossilrepo.models import (
     Replica,
     Repository,
     RepositoryState,
-    Visibility,
     iso,
     now,
 )
+from fossilrepo.rights import Role
+from fossilrepo.services.access import Access, no_repository
 from fossilrepo.services.links import Links
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_db, fossil_users
@@ -28,8 +29,9 @@ from fossilrepo.tools.fossil_db import CheckIn
 
 
 class Catalog:
-    def __init__(self, store: RepositoryStore, shelf: Shelf, links: Links) -> None:
+    def __init__(self, store: RepositoryStore, shelf: Shelf, links: Links, access: Access) -> None:
         self._store = store
+        self._access = access
         self._shelf = shelf
         self._links = links
         self._standing: Callable[[str], Replica] = Replica
@@ -48,29 +50,23 @@ class Catalog:
         limit: int = 50,
     ) -> Listed:
         """One page of what the reader may know of, by name, change or size."""
-        if actor is None:
-            readable: tuple[str, ...] | None = (Visibility.PUBLIC,)
-        else:
-            readable = None if actor.is_admin else (Visibility.PUBLIC, Visibility.INTERNAL)
+        readable = await self._access.readable(actor)
         return await self._store.search(
-            words, sort=sort, offset=offset, limit=limit, visibilities=readable
+            words, sort=sort, offset=offset, limit=limit, readable=readable
         )
 
     async def get(self, actor: Actor | None, name: str) -> Repository:
         """The repository of this name; NotFound also when the reader may not know of it."""
         repository = await self._store.by_name(name)
-        if repository is None or not _may_know(actor, repository):
-            raise NotFound(
-                f"there is no repository {name[:80]!r}",
-                hint="see the list of repositories, or the trash",
-                field="name",
-            )
+        if repository is None:
+            raise no_repository(name)
+        await self._access.require(actor, repository, Role.READ)
         return repository
 
     async def by_identity(self, actor: Actor | None, identity: str) -> Repository:
         """The repository of this identity, also in the trash; NotFound as in `get`."""
         repository = await self._store.get(identity)
-        if repository is None or not _may_know(actor, repository):
+        if repository is None or not await self._access.may(actor, repository, Role.READ):
             raise NotFound(f"there is no repository of the identity {identity[:40]!r}")
         return repository
 
@@ -128,11 +124,3 @@ class Catalog:
             "synced_at": iso(row.synced_at),
             "proven_at": iso(row.proven_at),
         }
-
-
-def _may_know(actor: Actor | None, repository: Repository) -> bool:
-    if repository.visibility is Visibility.PUBLIC:
-        return True
-    if actor is None:
-        return False
-    return actor.is_admin or repository.visibility is Visibility.INTERNAL

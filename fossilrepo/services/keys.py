@@ -28,21 +28,33 @@ class Keys:
         """A fresh secret of a person, encrypted for the control database."""
         return self._fernet.encrypt(secrets.token_bytes(32))
 
-    def sync_password(self, encrypted_secret: bytes, repository_id: str) -> str:
-        """A person's password in one repository: 24 characters of base32.
+    def encrypt(self, secret: bytes) -> bytes:
+        """For the control database."""
+        return self._fernet.encrypt(secret)
 
-        Derived by HMAC-SHA-256 from the person's secret and the repository's
-        identity, so that it opens nothing else.
-        """
+    def decrypt(self, encrypted: bytes) -> bytes:
+        """What `encrypt` or `new_sync_secret` was given; FossilrepoError with another key."""
         try:
-            secret = self._fernet.decrypt(encrypted_secret)
+            return self._fernet.decrypt(encrypted)
         except InvalidToken:
             raise FossilrepoError(
                 "the key in secret.key is not the one that this control database was made with",
                 hint=f"put the right key back at {self._path}, or rotate the person's passwords",
             ) from None
-        digest = hmac.digest(secret, repository_id.encode(), hashlib.sha256)
-        return base64.b32encode(digest).decode().lower()[:24]
+
+    def sync_password(self, encrypted_secret: bytes, repository_id: str) -> str:
+        """A person's (or an access key's) password in one repository; see `derived`."""
+        return derived(self.decrypt(encrypted_secret), repository_id)
+
+
+def derived(secret: bytes, repository_id: str) -> str:
+    """The password in one repository: 24 characters of base32.
+
+    Derived by HMAC-SHA-256 from the secret and the repository's identity, so that it opens
+    nothing else.
+    """
+    digest = hmac.digest(secret, repository_id.encode(), hashlib.sha256)
+    return base64.b32encode(digest).decode().lower()[:24]
 
 
 def _load_or_make(path: Path) -> bytes:

@@ -15,8 +15,18 @@ from datetime import datetime, timedelta
 
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import Damaged, Forbidden, InvalidInput, NotFound, Unavailable
-from fossilrepo.models import Actor, Replica, Repository, Restoration, is_id, now
+from fossilrepo.errors import Damaged, InvalidInput, NotFound, Unavailable
+from fossilrepo.models import (
+    Actor,
+    Replica,
+    Repository,
+    RepositoryState,
+    Restoration,
+    is_id,
+    now,
+)
+from fossilrepo.rights import Role
+from fossilrepo.services.access import Access
 from fossilrepo.services.bring_back import BringBack
 from fossilrepo.services.jobs import Progress
 from fossilrepo.services.moments import parse_moment
@@ -165,8 +175,10 @@ class Points:
         replication: Replication,
         shelf: Shelf,
         bring_back: BringBack,
+        access: Access,
     ) -> None:
         self._store = store
+        self._access = access
         self._backups = backups
         self._replication = replication
         self._shelf = shelf
@@ -174,22 +186,31 @@ class Points:
 
     async def subject(self, actor: Actor, key: str) -> Subject:
         """By the name of a repository, or the identity of a living, trashed or purged one."""
-        if not actor.is_admin:
-            raise Forbidden("only an administrator of the site may do this")
         repository = await self._store.by_name(key)
         if repository is None and is_id(key):
             repository = await self._store.get(key)
         identity = repository.id if repository else key
         replica = await self._backups.replica(identity) if is_id(identity) else None
-        if repository is not None:
+        if repository is not None and await self._may_know(actor, repository):
             return Subject(identity, repository.label, repository, replica)
-        if replica is not None and replica.cleared_at is None:
-            return Subject(identity, replica.label or identity, None, replica)
+        # Of a purged one nothing is known any more that could tell whose it was.
+        if repository is None and replica is not None and replica.cleared_at is None:
+            if actor.is_admin:
+                return Subject(identity, replica.label or identity, None, replica)
         raise NotFound(
             f"there is no repository {key[:80]!r}, and none of that identity was deleted",
             hint="see the list of repositories, or `fossilrepo backup deleted`",
             field="name",
         )
+
+    async def _may_know(self, actor: Actor, repository: Repository) -> bool:
+        """Its administrators; of what lies in the trash the owners of its organization."""
+        if repository.state is RepositoryState.TRASHED:
+            return await self._access.owns(actor, repository.org)
+        if await self._access.may(actor, repository, Role.READ):
+            await self._access.require(actor, repository, Role.ADMIN)
+            return True
+        return False
 
     async def timeline(self, actor: Actor, key: str) -> Timeline:
         """What can be restored; Unavailable when the replica cannot be asked now."""

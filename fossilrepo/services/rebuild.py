@@ -19,16 +19,20 @@ from typing import Any
 
 from fossilrepo import __version__
 from fossilrepo.config import Settings
+from fossilrepo.db.access import AccessStore
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.inventory import Entry, Inventory
 from fossilrepo.db.journal import AuditStore
 from fossilrepo.db.migrate import migrate
+from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import Conflict, Damaged, NotFound
 from fossilrepo.models import Actor, Repository, is_id, now
+from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.services import manifest, rebuild_control, rebuild_key
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.rebuild_control import Recovered
@@ -155,7 +159,10 @@ class _Rebuild:
             if found.control is None:
                 for row in await store.all():  # an interrupted run made them
                     await store.remove(row.id)
-            projection = Projection(store, people, keys, self._shelf)
+            organizations, inside = OrganizationStore(database), AccessStore(database)
+            access = Access(database, organizations, inside, store)
+            locks = FileLocks(self._settings.run_dir / "locks")
+            projection = Projection(store, people, access, keys, self._shelf, locks)
             rows = Rows(store, self._shelf, projection, found.entries)
             backups = BackupStore(database)
             outcomes, purged = await self._bring_all(found, await rows.known(), backups)

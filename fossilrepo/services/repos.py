@@ -30,7 +30,9 @@ from fossilrepo.models import (
     new_id,
     now,
 )
+from fossilrepo.rights import Role
 from fossilrepo.runtime.locks import FileLocks
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.catalog import Catalog
 from fossilrepo.services.links import Links
@@ -53,8 +55,9 @@ class Repositories(Catalog):
         locks: FileLocks,
         audit: Audit,
         links: Links,
+        access: Access,
     ) -> None:
-        super().__init__(store, shelf, links)
+        super().__init__(store, shelf, links, access)
         self._fossil = fossil
         self._projection = projection
         self._locks = locks
@@ -99,12 +102,8 @@ class Repositories(Catalog):
         org: str = "main",
     ) -> Repository:
         """Everything checked that can be checked before any work; nothing is written."""
-        _admins_only(actor)
         check_name(name)
-        if check_name(org) and org != "main":
-            raise InvalidInput(
-                f"there is no organization {org!r}", hint='write "main"', field="org"
-            )
+        await self._access.require_may_create(actor, org)
         await self._free_name(name)
         return Repository(
             id=new_id(),
@@ -143,6 +142,7 @@ class Repositories(Catalog):
                 last_change=facts.last_change,
                 removed=tuple(sorted(removed or ())),
             )
+            people = (await self._access.picture()).version
             plan = await self._projection.plan(draft)
             await asyncio.to_thread(fossil_users.project, scratch, plan)
             async with self.names():
@@ -158,6 +158,8 @@ class Repositories(Catalog):
                 except BaseException:
                     self._shelf.discard(path)
                     raise
+                if (await self._access.picture()).version != people:
+                    await self._projection.project(draft)
                 # Nobody may write to it before nothing of what is written can be missed.
                 await self._protect(draft.id)
                 await asyncio.to_thread(self._put_links, draft)
@@ -204,11 +206,11 @@ class Repositories(Catalog):
             changes["description"] = check_text(description, what="description", most=1000)
         if visibility is not None:
             changes["visibility"] = visibility
-        if org is not None and org != "main":
-            raise InvalidInput(
-                f"there is no organization {org!r}", hint='write "main"', field="org"
-            )
         async with self._changing(actor, name, RepositoryState.BROKEN) as before:
+            if org is not None and org != before.org:
+                await self._access.owned(actor, before.org)
+                await self._access.require_may_create(actor, org)
+                changes["org"] = org
             if not changes:
                 return before
             after = await self._store.update(before.id, **changes)
@@ -267,6 +269,7 @@ class Repositories(Catalog):
                 description=before.description,
                 visibility=before.visibility,
                 state=before.state,
+                org=before.org,
             )
             raise
 
@@ -288,9 +291,12 @@ class Repositories(Catalog):
         return after
 
     async def trash(self, actor: Actor) -> list[Repository]:
-        """What was deleted, newest first."""
-        _admins_only(actor)
-        trashed = await self._store.all(RepositoryState.TRASHED)
+        """What was deleted in the organizations that the actor owns, newest first."""
+        trashed = [
+            repository
+            for repository in await self._store.all(RepositoryState.TRASHED)
+            if await self._access.owns(actor, repository.org)
+        ]
         return sorted(trashed, key=lambda r: r.deleted_at or r.created_at, reverse=True)
 
     async def undelete(
@@ -337,9 +343,12 @@ class Repositories(Catalog):
         await self._audit.record(actor, "repository.purge", before.label, id=before.id)
 
     async def _trashed(self, actor: Actor, repository_id: str) -> Repository:
-        _admins_only(actor)
         repository = await self._store.get(repository_id) if is_id(repository_id) else None
-        if repository is None or repository.state is not RepositoryState.TRASHED:
+        if (
+            repository is None
+            or repository.state is not RepositoryState.TRASHED
+            or not await self._access.owns(actor, repository.org)
+        ):
             raise NotFound(
                 f"there is nothing in the trash with the identity {repository_id[:40]!r}",
                 hint="see `fossilrepo repo trash list`",
@@ -364,8 +373,8 @@ class Repositories(Catalog):
 
     async def export_scratch(self, actor: Actor, name: str, *, with_users: bool = False) -> Path:
         """The same as a file in the scratch folder; the caller deletes it."""
-        _admins_only(actor)
         repository = await self.get(actor, name)
+        await self._access.require(actor, repository, Role.ADMIN)
         if with_users and not actor.trusted_files:
             raise Forbidden("passwords leave by the server's own command line only")
         self._shelf.require_space(repository.size_bytes)
@@ -388,8 +397,8 @@ class Repositories(Catalog):
         self, actor: Actor, name: str, *refused: RepositoryState
     ) -> AsyncIterator[Repository]:
         """The repository, held against every other change until the block ends."""
-        _admins_only(actor)
         first = await self.get(actor, name)
+        await self._access.require(actor, first, Role.ADMIN)
         async with self._locks.hold(first.id, timeout=LOCK_WAIT, busy=name):
             repository = await self.get(actor, name)  # it may have changed while we waited
             if repository.id != first.id:
@@ -428,11 +437,6 @@ class Repositories(Catalog):
 
 async def _nothing(_repository_id: str) -> None:
     return None
-
-
-def _admins_only(actor: Actor) -> None:
-    if not actor.is_admin:
-        raise Forbidden("only an administrator of the site may do this")
 
 
 def check_target(target: Path) -> None:

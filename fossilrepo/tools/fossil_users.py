@@ -55,8 +55,8 @@ class Plan:
     `pseudo` sets the pseudo-users, `nobody` and `anonymous` by visibility; one that is
     missing follows the rule for native users.
     `archived`: native users keep reading only. `elevated` and `native_admins` are the
-    logins that may hold `a` and `s` all the same. `adopted` are native logins that are
-    now the person of that name.
+    logins that may hold `a` and `s` all the same. `adopted` are native logins that now
+    belong to one of our people: the person of that name, or closed when it is another.
     """
 
     users: Mapping[str, Account] = field(default_factory=dict)
@@ -163,6 +163,7 @@ class _Projection:
 
     def _people(self) -> list[str]:
         collisions = []
+        self.ours |= self.plan.adopted & self.rows.keys()
         for login, account in self.plan.users.items():
             if self._is_taken(login):
                 collisions.append(login)

@@ -62,7 +62,7 @@ class Visit:
         """Who reads, None for a stranger."""
         if self.user is None:
             return None
-        return Actor(self.user.login, self.user.is_admin, self.address)
+        return Actor(self.user.login, self.user.is_admin, self.address, user_id=self.user.id)
 
     @property
     def actor(self) -> Actor:

@@ -15,7 +15,7 @@ from fossilrepo.db.engine import Database
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.migrate import migrate, newest_revision
 from fossilrepo.db.people import PeopleStore
-from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.db.repositories import Readable, RepositoryStore
 from fossilrepo.db.tables import metadata
 from fossilrepo.errors import Conflict, FossilrepoError, NotFound, Unavailable
 from fossilrepo.models import (
@@ -153,7 +153,7 @@ async def test_search_finds_every_word_pages_and_counts(database: Database) -> N
     assert (await store.search("tool 07")).total == 1
     assert (await store.search("100% tool_")).total == 25
     assert (await store.search("0%1")).total == 0
-    assert (await store.search("tool", visibilities=("public",))).total == 25
+    assert (await store.search("tool", readable=Readable(("public",)))).total == 25
     beyond = await store.search("tool", offset=500)
     assert (beyond.repositories, beyond.total) == ([], 26)
 

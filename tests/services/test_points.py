@@ -100,7 +100,14 @@ def test_of_pushes_older_than_the_replica_only_the_last_are_told() -> None:
 def made(host: Replicated) -> Points:
     identity = service_identity(host.settings.data)
     bring_back = BringBack(host.replication, host.core.shelf, Gate(identity, host.settings.scratch))
-    return Points(host.store, host.backups, host.replication, host.core.shelf, bring_back)
+    return Points(
+        host.store,
+        host.backups,
+        host.replication,
+        host.core.shelf,
+        bring_back,
+        host.core.services.access,
+    )
 
 
 @pytest.fixture

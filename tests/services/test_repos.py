@@ -86,7 +86,6 @@ async def test_who_is_no_administrator_changes_nothing(services: Services) -> No
         repos.rename(MEMBER, "demo", "mine"),
         repos.archive(MEMBER, "demo"),
         repos.delete(MEMBER, "demo"),
-        repos.trash(MEMBER),
         repos.export(MEMBER, "demo", services.settings.data / "x.fossil"),
         services.imports.clone(MEMBER, "mine", "https://example.org/x"),
     ):
@@ -101,13 +100,16 @@ async def test_a_private_repository_is_unknown_to_those_who_may_not_read(
     for visibility in Visibility:
         await services.repos.create(ADMIN, f"r-{visibility}", visibility=visibility)
 
+    bob = await services.accounts.create_user(ADMIN, "bob")
+    member = Actor("bob", user_id=bob.id)
+
     async def names(actor: Actor | None) -> list[str | None]:
         return [r.name for r in (await services.repos.search(actor)).repositories]
 
     assert await names(None) == ["r-public"]
-    assert await names(MEMBER) == ["r-internal", "r-public"]
+    assert await names(member) == ["r-internal", "r-public"]
     assert await names(ADMIN) == ["r-internal", "r-private", "r-public"]
-    for actor, hidden in ((None, "r-internal"), (MEMBER, "r-private")):
+    for actor, hidden in ((None, "r-internal"), (member, "r-private")):
         with pytest.raises(NotFound):
             await services.repos.get(actor, hidden)
 
