@@ -29,18 +29,27 @@ from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.runtime.tasks import Tasks
 from fossilrepo.services import Services
 from fossilrepo.services.access import Access
+from fossilrepo.services.access_keys import AccessKeys
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.bring_back import LARGEST, BringBack
+from fossilrepo.services.elevation import Elevations
 from fossilrepo.services.folder import Folder
+from fossilrepo.services.grants import Grants
 from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
+from fossilrepo.services.invitations import Invitations
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.links import Links
+from fossilrepo.services.mail import Mail
 from fossilrepo.services.manifest import Manifest
 from fossilrepo.services.mending import Mending
+from fossilrepo.services.natives import Natives
+from fossilrepo.services.opening import Opening
+from fossilrepo.services.organizations import Organizations
+from fossilrepo.services.people import People
 from fossilrepo.services.points import Points
 from fossilrepo.services.previews import Previews
 from fossilrepo.services.projection import Projection
@@ -48,8 +57,10 @@ from fossilrepo.services.rebuild_ground import refuse_half_done
 from fossilrepo.services.replacing import Replacing
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories
+from fossilrepo.services.resets import Resets
 from fossilrepo.services.restores import Restores
 from fossilrepo.services.retention import Retention
+from fossilrepo.services.second_factor import SecondFactor
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.services.verification import Verification
 from fossilrepo.tools import jail
@@ -139,12 +150,27 @@ async def open_core(
         points = Points(store, backups, replication, shelf, bring_back, access)
         replacing = Replacing(store, backups, replication, projection, shelf, locks)
         repos.before_purge.append(replacing.before_purge)
+        natives = Natives(inside, people, store, access, projection, shelf, audit)
+        second_factor = SecondFactor(people, keys, audit)
+        accounts = Accounts(people, keys, audit, projection.project_all)
+        mail = Mail(settings)
         services = Services(
             settings=settings,
+            organizations=Organizations(organizations, people, store, access, projection, audit),
+            grants=Grants(organizations, inside, people, store, access, natives, projection, audit),
+            natives=natives,
+            access_keys=AccessKeys(inside, store, access, projection, keys, audit),
+            elevation=Elevations(inside, people, store, access, projection, audit),
+            mail=mail,
+            invitations=Invitations(people, organizations, access, accounts, mail, links, audit),
+            resets=Resets(people, accounts, mail, links, audit),
+            people=People(people, accounts, access, projection, audit),
+            second_factor=second_factor,
+            opening=Opening(inside, people, store, access, projection, keys, shelf, audit),
             repos=repos,
             imports=Imports(settings, repos, shelf, fossil, gate, jobs),
             jobs=jobs,
-            accounts=Accounts(people, keys, audit, projection.project_all),
+            accounts=accounts,
             health=health,
             audit=audit,
             access=access,

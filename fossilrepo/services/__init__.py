@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.config import Settings
     from fossilrepo.services.access import Access
+    from fossilrepo.services.access_keys import AccessKeys
     from fossilrepo.services.accounts import Accounts
     from fossilrepo.services.audit import Audit
+    from fossilrepo.services.elevation import Elevations
+    from fossilrepo.services.grants import Grants
     from fossilrepo.services.health import Health
     from fossilrepo.services.imports import Imports
+    from fossilrepo.services.invitations import Invitations
     from fossilrepo.services.jobs import Jobs
     from fossilrepo.services.links import Links
+    from fossilrepo.services.mail import Mail
+    from fossilrepo.services.natives import Natives
+    from fossilrepo.services.opening import Opening
+    from fossilrepo.services.organizations import Organizations
+    from fossilrepo.services.people import People
     from fossilrepo.services.previews import Previews
     from fossilrepo.services.replication import Replication
     from fossilrepo.services.repos import Repositories
+    from fossilrepo.services.resets import Resets
     from fossilrepo.services.restores import Restores
     from fossilrepo.services.retention import Retention
+    from fossilrepo.services.second_factor import SecondFactor
     from fossilrepo.services.verification import Verification
 
 
@@ -38,3 +49,14 @@ class Services:
     previews: Previews
     verification: Verification
     retention: Retention
+    organizations: Organizations
+    grants: Grants
+    natives: Natives
+    access_keys: AccessKeys
+    elevation: Elevations
+    mail: Mail
+    invitations: Invitations
+    resets: Resets
+    people: People
+    second_factor: SecondFactor
+    opening: Opening
