@@ -36,6 +36,7 @@ def import_(
         typer.Option("--git", metavar="DIR-or-URL", help="A Git repository, here or elsewhere."),
     ] = None,
     title: Title = "",
+    org: Annotated[str, typer.Option(help="The organization that owns it.")] = "main",
     private: Private = False,
     seen: Seen = None,
     login: Annotated[str, typer.Option(help="With --clone: your login there.")] = "",
@@ -65,7 +66,8 @@ def import_(
         raise InvalidInput("--password-stdin needs --login", hint="say whose password it is")
     check_name(name)  # before anything is typed
     _refuse_secret(clone or git or "")
-    kept: dict[str, Any] = {"title": title, "visibility": options.visibility(private, seen)}
+    chosen = options.visibility(private, seen)
+    kept: dict[str, Any] = {"title": title, "visibility": chosen, "org": org}
     password = ask.password(password_stdin, login) if login else ""
     token = ask.token(token_stdin) if git is not None else ""
 

@@ -37,8 +37,10 @@ class JobStore:
         async with self._db.write() as connection:
             await connection.execute(update(jobs).where(jobs.c.id == job_id).values(**changes))
 
-    async def recent(self, limit: int = 50) -> list[Job]:
+    async def recent(self, limit: int = 50, requested_by: str = "") -> list[Job]:
         query = select(jobs).order_by(jobs.c.created_at.desc()).limit(limit)
+        if requested_by:
+            query = query.where(jobs.c.requested_by == requested_by)
         async with self._db.read() as connection:
             return [rows.job(row) for row in await connection.execute(query)]
 

@@ -63,6 +63,12 @@ class Catalog:
         await self._access.require(actor, repository, Role.READ)
         return repository
 
+    async def administered(self, actor: Actor, name: str) -> Repository:
+        """The same for its administrators; Forbidden for those who may only use it."""
+        repository = await self.get(actor, name)
+        await self._access.require(actor, repository, Role.ADMIN)
+        return repository
+
     async def by_identity(self, actor: Actor | None, identity: str) -> Repository:
         """The repository of this identity, also in the trash; NotFound as in `get`."""
         repository = await self._store.get(identity)

@@ -12,6 +12,7 @@ import asyncio
 import shutil
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fossilrepo.config import Settings, format_size
@@ -54,13 +55,14 @@ class Imports:
         *,
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
+        org: str = "main",
         move: bool = False,
     ) -> Job:
         """Import a .fossil file of this machine; `move`: it is in the scratch folder, take it."""
         if not actor.trusted_files and not move:
             raise Forbidden("files of the server are imported on its own command line only")
         trust = Trust.TRUSTED if actor.trusted_files else Trust.UNTRUSTED
-        draft = await self._repos.draft(actor, name, title, visibility, trust)
+        draft = await self._repos.draft(actor, name, title, visibility, trust, org=org)
         size = await asyncio.to_thread(_size, path)
         self._check_size(size, self._settings.limits.repository, "limits.repository")
         self._shelf.require_space(0 if move else size)
@@ -87,15 +89,16 @@ class Imports:
         *,
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
+        org: str = "main",
     ) -> Job:
         """Import a .fossil file as it arrives; it is never held in memory."""
         trust = Trust.UNTRUSTED
-        await self._repos.draft(actor, name, title, visibility, trust)
+        await self._repos.draft(actor, name, title, visibility, trust, org=org)
         most = min(self._settings.limits.upload, self._settings.limits.repository)
         self._check_size(length or 0, most, "limits.upload")
         self._shelf.require_space(length or 0)
         target = self._shelf.scratch_file(f"upload-{new_id()}")
-        stranger = Actor(actor.login, actor.is_admin, actor.address)
+        stranger = replace(actor, trusted_files=False)
         try:
             with await asyncio.to_thread(target.open, "xb") as file:
                 size = 0
@@ -105,7 +108,7 @@ class Imports:
                     self._shelf.require_space(len(chunk))
                     await asyncio.to_thread(file.write, chunk)
             return await self.file(
-                stranger, name, target, title=title, visibility=visibility, move=True
+                stranger, name, target, title=title, visibility=visibility, org=org, move=True
             )
         except BaseException:
             self._shelf.discard(target)
@@ -121,9 +124,10 @@ class Imports:
         password: str = "",
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
+        org: str = "main",
     ) -> Job:
         """Clone a Fossil of another server, through a proxy that checks where it goes."""
-        draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED)
+        draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED, org=org)
         address = git.with_credentials(url, login, password, schemes=("http", "https"))
         self._shelf.require_space()
 
@@ -147,9 +151,10 @@ class Imports:
         token: str = "",
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
+        org: str = "main",
     ) -> Job:
         """Import a Git history; folders of this machine by its own command line only."""
-        draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED)
+        draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED, org=org)
         self._shelf.require_space()
         local = git.is_local(source)
         if local and not actor.trusted_files:

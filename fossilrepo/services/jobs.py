@@ -127,8 +127,9 @@ class Jobs:
             raise NotFound(f"there is no job {job_id}")
         return job
 
-    async def recent(self, limit: int = 50) -> list[Job]:
-        return await self._store.recent(limit)
+    async def recent(self, actor: Actor, limit: int = 50) -> list[Job]:
+        """The newest: everybody's for administrators of the site, else the actor's own."""
+        return await self._store.recent(limit, "" if actor.is_admin else actor.login)
 
     async def counts(self) -> tuple[int, int]:
         """(running, failed)."""

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import Damaged, InvalidInput, NotFound, Unavailable
+from fossilrepo.errors import Damaged, Forbidden, InvalidInput, NotFound, Unavailable
 from fossilrepo.models import (
     Actor,
     Replica,
@@ -202,6 +202,14 @@ class Points:
             hint="see the list of repositories, or `fossilrepo backup deleted`",
             field="name",
         )
+
+    async def may(self, actor: Actor, key: str) -> bool:
+        """Whether the actor may look at its past, without a word why not."""
+        try:
+            await self.subject(actor, key)
+        except (NotFound, Forbidden):
+            return False
+        return True
 
     async def _may_know(self, actor: Actor, repository: Repository) -> bool:
         """Its administrators; of what lies in the trash the owners of its organization."""

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fossilrepo.db.backups import BackupStore
-from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, NotFound
+from fossilrepo.errors import Conflict, FossilrepoError, NotFound
 from fossilrepo.models import (
     Actor,
     Job,
@@ -86,11 +86,10 @@ class Previews:
         return await self._jobs.start("preview", subject.label, actor, work)
 
     async def close(self, actor: Actor, name: str) -> None:
-        """End a preview now."""
-        _admins_only(actor)
+        """End a preview now: for those who may open one of its repository."""
         async with self._locks.hold(LOCK, busy="the list of previews"):
             preview = await self._backups.preview_by_name(name)
-            if preview is None:
+            if preview is None or not await self._points.may(actor, preview.repository_id):
                 raise NotFound(
                     f"there is no preview {name[:80]!r}", hint="it may have ended by itself"
                 )
@@ -98,10 +97,13 @@ class Previews:
         await self._audit.record(actor, "backup.preview.close", name)
 
     async def list(self, actor: Actor) -> builtins.list[Preview]:
-        """Those that are open, oldest first."""
-        _admins_only(actor)
+        """Those that are open and that the actor may end, oldest first."""
         at = now()
-        return [one for one in await self._backups.previews() if one.expires_at > at]
+        return [
+            one
+            for one in await self._backups.previews()
+            if one.expires_at > at and await self._points.may(actor, one.repository_id)
+        ]
 
     def is_open(self, name: str) -> bool:
         """Whether a preview of this name is served; two system calls."""
@@ -211,8 +213,3 @@ def _prepare(scratch: Path, label: str, at: datetime | None, plan: fossil_users.
     when = f"as of {at:%Y-%m-%d %H:%M:%S} UTC" if at else "the newest moment"
     fossil_write.apply_settings(scratch, {"project-name": f"{label}, {when} (preview)"})
     fossil_write.give_a_front_page(scratch)
-
-
-def _admins_only(actor: Actor) -> None:
-    if not actor.is_admin:
-        raise Forbidden("only an administrator of the site may do this")

@@ -30,7 +30,6 @@ from fossilrepo.models import (
     new_id,
     now,
 )
-from fossilrepo.rights import Role
 from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
@@ -373,8 +372,7 @@ class Repositories(Catalog):
 
     async def export_scratch(self, actor: Actor, name: str, *, with_users: bool = False) -> Path:
         """The same as a file in the scratch folder; the caller deletes it."""
-        repository = await self.get(actor, name)
-        await self._access.require(actor, repository, Role.ADMIN)
+        repository = await self.administered(actor, name)
         if with_users and not actor.trusted_files:
             raise Forbidden("passwords leave by the server's own command line only")
         self._shelf.require_space(repository.size_bytes)
@@ -397,8 +395,7 @@ class Repositories(Catalog):
         self, actor: Actor, name: str, *refused: RepositoryState
     ) -> AsyncIterator[Repository]:
         """The repository, held against every other change until the block ends."""
-        first = await self.get(actor, name)
-        await self._access.require(actor, first, Role.ADMIN)
+        first = await self.administered(actor, name)
         async with self._locks.hold(first.id, timeout=LOCK_WAIT, busy=name):
             repository = await self.get(actor, name)  # it may have changed while we waited
             if repository.id != first.id:

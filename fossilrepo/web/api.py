@@ -113,6 +113,7 @@ async def start_import(visit: Visit, body: m.NewImport) -> object:
             password=body.password.get_secret_value(),
             title=body.title,
             visibility=body.visibility,
+            org=body.org,
         )
     else:
         job = await imports.git(
@@ -122,6 +123,7 @@ async def start_import(visit: Visit, body: m.NewImport) -> object:
             token=body.token.get_secret_value(),
             title=body.title,
             visibility=body.visibility,
+            org=body.org,
         )
     return job_answer(visit, job)
 
@@ -134,12 +136,14 @@ async def upload(visit: Visit, _body: None) -> object:
         visit.request.content_length,
         title=visit.query("title"),
         visibility=forms.visibility(visit.query("visibility")),
+        org=visit.query("org", "main"),
     )
     return job_answer(visit, job)
 
 
 async def jobs(visit: Visit, _body: None) -> object:
-    return {"jobs": [job_answer(visit, job) for job in await visit.services.jobs.recent()]}
+    found = await visit.services.jobs.recent(visit.actor)
+    return {"jobs": [job_answer(visit, job) for job in found]}
 
 
 async def job(visit: Visit, _body: None) -> object:
@@ -243,18 +247,18 @@ _REPOSITORY, _PAGE = m.RepositoryAnswer, ("q", "sort", "offset", "limit")
 _IN, _ADMIN = Who.SIGNED_IN, Who.ADMIN
 CALLS = (
     Call("GET", _ALL, _IN, search, "List", answer=m.Repositories, query=_PAGE),
-    Call("POST", _ALL, _ADMIN, create, "Create", m.NewRepository, _REPOSITORY, 201),
+    Call("POST", _ALL, _IN, create, "Create", m.NewRepository, _REPOSITORY, 201),
     Call("GET", _ONE, _IN, show, "One repository", answer=_REPOSITORY),
-    Call("PATCH", _ONE, _ADMIN, configure, "Change settings", m.Changes, _REPOSITORY),
-    Call("DELETE", _ONE, _ADMIN, delete, "To the trash", answer=_REPOSITORY),
-    Call("POST", _ONE + "/rename", _ADMIN, rename, "Rename", m.NewName, _REPOSITORY),
-    Call("POST", _ONE + "/archive", _ADMIN, archive, "Archive", answer=_REPOSITORY),
-    Call("POST", _ONE + "/unarchive", _ADMIN, unarchive, "Unarchive", answer=_REPOSITORY),
-    Call("GET", _ONE + "/export", _ADMIN, export, "A consistent copy", raw=True),
+    Call("PATCH", _ONE, _IN, configure, "Change settings", m.Changes, _REPOSITORY),
+    Call("DELETE", _ONE, _IN, delete, "To the trash", answer=_REPOSITORY),
+    Call("POST", _ONE + "/rename", _IN, rename, "Rename", m.NewName, _REPOSITORY),
+    Call("POST", _ONE + "/archive", _IN, archive, "Archive", answer=_REPOSITORY),
+    Call("POST", _ONE + "/unarchive", _IN, unarchive, "Unarchive", answer=_REPOSITORY),
+    Call("GET", _ONE + "/export", _IN, export, "A consistent copy", raw=True),
     Call(
         "GET",
         _ONE + "/sync-password",
-        _ADMIN,
+        _IN,
         sync_password,
         "Your Fossil password there",
         answer=m.SyncPassword,
@@ -262,7 +266,7 @@ CALLS = (
     Call(
         "POST",
         "/imports",
-        _ADMIN,
+        _IN,
         start_import,
         "Clone, or import Git",
         m.NewImport,
@@ -272,19 +276,19 @@ CALLS = (
     Call(
         "PUT",
         "/imports/{name}",
-        _ADMIN,
+        _IN,
         upload,
         "Import the .fossil file in the body",
         answer=m.JobAnswer,
         status=202,
-        query=("title", "visibility"),
+        query=("title", "visibility", "org"),
         raw=True,
     ),
-    Call("GET", "/jobs", _ADMIN, jobs, "The last jobs", answer=m.JobsAnswer),
+    Call("GET", "/jobs", _IN, jobs, "The last jobs", answer=m.JobsAnswer),
     Call("GET", "/jobs/{id}", _IN, job, "One job", answer=m.JobAnswer),
-    Call("GET", "/trash", _ADMIN, trash, "What was deleted", answer=m.Trash),
-    Call("POST", "/trash/{id}/restore", _ADMIN, restore, "Bring back", m.BackAs, _REPOSITORY),
-    Call("DELETE", "/trash/{id}", _ADMIN, purge, "Delete for ever", status=204),
+    Call("GET", "/trash", _IN, trash, "What was deleted", answer=m.Trash),
+    Call("POST", "/trash/{id}/restore", _IN, restore, "Bring back", m.BackAs, _REPOSITORY),
+    Call("DELETE", "/trash/{id}", _IN, purge, "Delete for ever", status=204),
     Call("GET", "/users", _ADMIN, users, "People", answer=m.UsersAnswer),
     Call("POST", "/users", _ADMIN, create_user, "Create a person", m.NewUser, m.UserAnswer, 201),
     Call("GET", "/users/{login}", _ADMIN, user, "One person", answer=m.UserAnswer),

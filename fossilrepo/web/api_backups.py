@@ -129,7 +129,7 @@ def _preview(visit: Visit, one: Preview) -> dict[str, Any]:
 
 
 _ONE = "/repositories/{name}/backup"
-_ADMIN, _JOB = Who.ADMIN, JobAnswer
+_ADMIN, _IN, _JOB = Who.ADMIN, Who.SIGNED_IN, JobAnswer
 CALLS = (
     Call("GET", "/backup", _ADMIN, backup_status, "How the replicas stand", answer=m.Backup),
     Call("GET", "/backup/deleted", _ADMIN, deleted, "What can come back", answer=m.Deleted),
@@ -144,22 +144,20 @@ CALLS = (
         query=("name", "limit"),
     ),
     Call("GET", "/backup/forecast", _ADMIN, forecast, "Size and growth", answer=m.Forecast),
-    Call("GET", "/backup/previews", _ADMIN, previews, "Open previews", answer=m.Previews),
+    Call("GET", "/backup/previews", _IN, previews, "Open previews", answer=m.Previews),
     Call(
         "DELETE",
         "/backup/previews/{preview}",
-        _ADMIN,
+        _IN,
         close_preview,
         "End a preview",
         status=204,
     ),
-    Call(
-        "POST", _ONE + "/restore", _ADMIN, restore_moment, "Back to a moment", m.Restore, _JOB, 202
-    ),
+    Call("POST", _ONE + "/restore", _IN, restore_moment, "Back to a moment", m.Restore, _JOB, 202),
     Call(
         "GET",
         _ONE + "/points",
-        _ADMIN,
+        _IN,
         points,
         "Moments that can be restored",
         answer=m.Points,
@@ -168,7 +166,7 @@ CALLS = (
     Call(
         "GET",
         _ONE + "/compare",
-        _ADMIN,
+        _IN,
         compare,
         "What going back in place would change",
         answer=m.DifferenceAnswer,
@@ -177,14 +175,14 @@ CALLS = (
     Call(
         "POST",
         _ONE + "/file",
-        _ADMIN,
+        _IN,
         restore_file,
         "A moment as a file, by /jobs/{id}/file",
         m.Moment,
         _JOB,
         202,
     ),
-    Call("POST", _ONE + "/undo", _ADMIN, undo, "Undo the restore in place", None, _JOB, 202),
-    Call("POST", _ONE + "/preview", _ADMIN, preview, "Look at a moment", m.Moment, _JOB, 202),
-    Call("GET", "/jobs/{id}/file", _ADMIN, made_file, "The file that a job made", raw=True),
+    Call("POST", _ONE + "/undo", _IN, undo, "Undo the restore in place", None, _JOB, 202),
+    Call("POST", _ONE + "/preview", _IN, preview, "Look at a moment", m.Moment, _JOB, 202),
+    Call("GET", "/jobs/{id}/file", _IN, made_file, "The file that a job made", raw=True),
 )

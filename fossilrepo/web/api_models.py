@@ -55,6 +55,7 @@ class NewImport(Body):
     name: str
     title: str = ""
     visibility: Visibility = Visibility.PUBLIC
+    org: str = "main"
     clone: str | None = None
     git: str | None = None
     login: str = ""

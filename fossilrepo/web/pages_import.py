@@ -90,8 +90,8 @@ def _to(job: Job) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route("GET", "/repos/-/import", Who.ADMIN, choose),
-    Route("POST", "/repos/-/import/file", Who.ADMIN, from_file, reads_upload=True),
-    Route("POST", "/repos/-/import/clone", Who.ADMIN, from_fossil),
-    Route("POST", "/repos/-/import/git", Who.ADMIN, from_git),
+    Route("GET", "/repos/-/import", Who.SIGNED_IN, choose),
+    Route("POST", "/repos/-/import/file", Who.SIGNED_IN, from_file, reads_upload=True),
+    Route("POST", "/repos/-/import/clone", Who.SIGNED_IN, from_fossil),
+    Route("POST", "/repos/-/import/git", Who.SIGNED_IN, from_git),
 )

@@ -91,5 +91,5 @@ async def _name_of(visit: Visit, job: Job) -> str:
 
 ROUTES = (
     Route("GET", "/jobs/{id}", Who.SIGNED_IN, show),
-    Route("GET", "/jobs/{id}/file", Who.ADMIN, file),
+    Route("GET", "/jobs/{id}/file", Who.SIGNED_IN, file),
 )

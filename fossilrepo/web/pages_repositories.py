@@ -91,6 +91,6 @@ async def create(visit: Visit) -> web.StreamResponse:
 
 ROUTES = (
     Route("GET", "/repos", Who.SIGNED_IN, listing),
-    Route("GET", "/repos/-/new", Who.ADMIN, new),
-    Route("POST", "/repos/-/new", Who.ADMIN, create),
+    Route("GET", "/repos/-/new", Who.SIGNED_IN, new),
+    Route("POST", "/repos/-/new", Who.SIGNED_IN, create),
 )

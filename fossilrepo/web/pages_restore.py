@@ -45,7 +45,7 @@ async def _subject(visit: Visit) -> Subject:
     services = visit.services
     if "id" in visit.request.match_info:
         return await _deleted(visit, visit.path("id"))
-    repository = await services.repos.get(visit.reader, visit.path("name"))
+    repository = await services.repos.administered(visit.actor, visit.path("name"))
     return Subject(
         key=repository.label,
         label=repository.label,
@@ -243,17 +243,17 @@ async def close_preview(visit: Visit) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route("GET", _LIVING, Who.ADMIN, timeline),
-    Route("GET", _LIVING + "/moment", Who.ADMIN, moment),
-    Route("GET", _LIVING + "/in-place", Who.ADMIN, in_place),
-    Route("POST", _LIVING + "/in-place", Who.ADMIN, replace),
-    Route("POST", _LIVING + "/new", Who.ADMIN, as_new),
-    Route("POST", _LIVING + "/file", Who.ADMIN, to_file),
-    Route("POST", _LIVING + "/preview", Who.ADMIN, preview),
-    Route("POST", _LIVING + "/undo", Who.ADMIN, undo),
-    Route("GET", _GONE, Who.ADMIN, timeline),
-    Route("GET", _GONE + "/moment", Who.ADMIN, moment),
-    Route("POST", _GONE + "/new", Who.ADMIN, as_new),
-    Route("POST", _GONE + "/file", Who.ADMIN, to_file),
-    Route("POST", "/backups/-/previews/{name}/close", Who.ADMIN, close_preview),
+    Route("GET", _LIVING, Who.SIGNED_IN, timeline),
+    Route("GET", _LIVING + "/moment", Who.SIGNED_IN, moment),
+    Route("GET", _LIVING + "/in-place", Who.SIGNED_IN, in_place),
+    Route("POST", _LIVING + "/in-place", Who.SIGNED_IN, replace),
+    Route("POST", _LIVING + "/new", Who.SIGNED_IN, as_new),
+    Route("POST", _LIVING + "/file", Who.SIGNED_IN, to_file),
+    Route("POST", _LIVING + "/preview", Who.SIGNED_IN, preview),
+    Route("POST", _LIVING + "/undo", Who.SIGNED_IN, undo),
+    Route("GET", _GONE, Who.SIGNED_IN, timeline),
+    Route("GET", _GONE + "/moment", Who.SIGNED_IN, moment),
+    Route("POST", _GONE + "/new", Who.SIGNED_IN, as_new),
+    Route("POST", _GONE + "/file", Who.SIGNED_IN, to_file),
+    Route("POST", "/backups/-/previews/{name}/close", Who.SIGNED_IN, close_preview),
 )

@@ -18,7 +18,7 @@ _TEMPLATE = "repository_settings.html"
 
 
 async def show(visit: Visit) -> web.StreamResponse:
-    repository = await visit.services.repos.get(visit.reader, visit.path("name"))
+    repository = await visit.services.repos.administered(visit.actor, visit.path("name"))
     return render.page(visit, _TEMPLATE, repository=repository, at="settings")
 
 
@@ -97,11 +97,11 @@ async def _again(
 
 
 ROUTES = (
-    Route("GET", "/repos/{name}/settings", Who.ADMIN, show),
-    Route("POST", "/repos/{name}/settings", Who.ADMIN, configure),
-    Route("POST", "/repos/{name}/rename", Who.ADMIN, rename),
-    Route("POST", "/repos/{name}/archive", Who.ADMIN, archive),
-    Route("POST", "/repos/{name}/unarchive", Who.ADMIN, unarchive),
-    Route("POST", "/repos/{name}/delete", Who.ADMIN, delete),
-    Route("POST", "/repos/{name}/export", Who.ADMIN, export),
+    Route("GET", "/repos/{name}/settings", Who.SIGNED_IN, show),
+    Route("POST", "/repos/{name}/settings", Who.SIGNED_IN, configure),
+    Route("POST", "/repos/{name}/rename", Who.SIGNED_IN, rename),
+    Route("POST", "/repos/{name}/archive", Who.SIGNED_IN, archive),
+    Route("POST", "/repos/{name}/unarchive", Who.SIGNED_IN, unarchive),
+    Route("POST", "/repos/{name}/delete", Who.SIGNED_IN, delete),
+    Route("POST", "/repos/{name}/export", Who.SIGNED_IN, export),
 )

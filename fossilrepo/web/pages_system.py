@@ -19,7 +19,7 @@ _ENTRIES, _MOST_ENTRIES = 100, 1000
 async def system(visit: Visit) -> web.StreamResponse:
     health = visit.services.health
     status, checks, jobs = await asyncio.gather(
-        health.status(), health.doctor(thorough=False), visit.services.jobs.recent(10)
+        health.status(), health.doctor(thorough=False), visit.services.jobs.recent(visit.actor, 10)
     )
     return render.page(
         visit,

@@ -59,8 +59,8 @@ async def _one(visit: Visit) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route("GET", _WHERE, Who.ADMIN, listing),
-    Route("GET", _WHERE + "/{id}", Who.ADMIN, show),
-    Route("POST", _WHERE + "/{id}/restore", Who.ADMIN, restore),
-    Route("POST", _WHERE + "/{id}/purge", Who.ADMIN, purge),
+    Route("GET", _WHERE, Who.SIGNED_IN, listing),
+    Route("GET", _WHERE + "/{id}", Who.SIGNED_IN, show),
+    Route("POST", _WHERE + "/{id}/restore", Who.SIGNED_IN, restore),
+    Route("POST", _WHERE + "/{id}/purge", Who.SIGNED_IN, purge),
 )

@@ -212,4 +212,4 @@ async def test_addresses_that_are_none_are_refused_at_once(services: Services, u
     ):
         with pytest.raises(InvalidInput):
             await refused
-    assert await services.jobs.recent() == []
+    assert await services.jobs.recent(ADMIN) == []

@@ -71,7 +71,7 @@ async def test_an_upload_without_the_sessions_token_is_refused(
     for token in ("", "x" * 43):
         answer = await upload(browser, "museum", fossil_template.read_bytes(), token)
         assert answer.status == 403
-    assert not await site.services.jobs.recent()
+    assert not await site.services.jobs.recent(ADMIN)
     assert not list(settings.scratch.iterdir())
 
 
@@ -120,7 +120,7 @@ async def test_an_address_that_is_none_is_refused(site: Site) -> None:
             answer = await browser.post(path, {"name": "museum", "url": url})
             assert answer.status in (403, 422), (way, url, answer.location)
             assert f'action="{path}"' in answer.text, (way, url)
-    assert not await site.services.jobs.recent()
+    assert not await site.services.jobs.recent(ADMIN)
 
 
 async def test_a_running_job_renews_itself_in_place(site: Site, fossil_template: Path) -> None:
