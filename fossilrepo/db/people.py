@@ -13,6 +13,7 @@ from sqlalchemy import Select, delete, func, insert, select, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
+from fossilrepo.db.logins import refuse_taken
 from fossilrepo.db.tables import api_tokens, one_time_tokens, sessions, users
 from fossilrepo.db.versions import people_changed
 from fossilrepo.errors import NotFound
@@ -24,10 +25,11 @@ class PeopleStore:
         self._db = database
 
     async def add_user(self, **values: Any) -> User:
-        """A new person; Conflict when the login exists."""
+        """A new person; Conflict when somebody has or had the login."""
         query = insert(users).values(**values).returning(users)
         async with self._db.write() as connection:
             await people_changed(connection)
+            await refuse_taken(connection, values["login"])
             return rows.user((await connection.execute(query)).one())
 
     async def user(self, login: str) -> User | None:

@@ -128,6 +128,10 @@ class Accounts:
             await self._store.update_user(login, password_hash=await self._hash(password))
         return await self._new_session(user, address, agent)
 
+    async def session_for(self, user: User, *, address: str, agent: str) -> SignedIn:
+        """For who has just proven who they are in another way than by a password."""
+        return await self._new_session(user, address, agent)
+
     async def _new_session(self, user: User, address: str, agent: str) -> SignedIn:
         token, csrf, at = secrets.token_urlsafe(32), secrets.token_urlsafe(32), now()
         await self._store.forget_expired(at)
@@ -308,6 +312,10 @@ class Accounts:
         return user
 
     # Hashing
+
+    async def new_hash(self, login: str, password: str) -> str:
+        """For a password that passes the rules; InvalidInput says which one it does not."""
+        return await self._new_hash(password, login)
 
     async def _new_hash(self, password: str, login: str) -> str:
         if len(password) < MIN_PASSWORD:
