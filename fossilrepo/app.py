@@ -105,6 +105,7 @@ async def _run(
         _start_watcher(settings, core)
         core.tasks.keep("adoption", core.adoption.run)
         core.tasks.keep("previews", services.previews.run)
+        core.tasks.keep("elevations", services.elevation.run)
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)

@@ -151,6 +151,7 @@ async def open_core(
         replacing = Replacing(store, backups, replication, projection, shelf, locks)
         repos.before_purge.append(replacing.before_purge)
         natives = Natives(inside, people, store, access, projection, shelf, audit)
+        access_keys = AccessKeys(inside, store, access, projection, keys, audit)
         second_factor = SecondFactor(people, keys, audit)
         accounts = Accounts(people, keys, audit, projection.project_all)
         mail = Mail(settings)
@@ -159,8 +160,8 @@ async def open_core(
             organizations=Organizations(organizations, people, store, access, projection, audit),
             grants=Grants(organizations, inside, people, store, access, natives, projection, audit),
             natives=natives,
-            access_keys=AccessKeys(inside, store, access, projection, keys, audit),
-            elevation=Elevations(inside, people, store, access, projection, audit),
+            access_keys=access_keys,
+            elevation=Elevations(inside, people, store, access, projection, audit, access_keys),
             mail=mail,
             invitations=Invitations(people, organizations, access, accounts, mail, links, audit),
             resets=Resets(people, accounts, mail, links, audit),

@@ -7,7 +7,8 @@ same, in one transaction that writes only what differs.
 
 Which users are ours is kept in a `config` row that the sync protocol cannot
 write. What a native user could do before we took something away is kept beside
-it, so that archiving can be undone from the file alone.
+it, so that archiving can be undone from the file alone; and so is what we wrote
+last: what differs from it was changed inside Fossil, whatever the plan is now.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ _IMPLIED = {"o": "i", "j": "fklm", "r": "cqw", "2": "3456"}
 _SUPERUSER = frozenset("as")
 OURS = f"{PREFIX}users"
 _NATIVES = f"{PREFIX}natives"
+_APPLIED = f"{PREFIX}applied"
+_UNTRACKED = "-"  # in place of a password's digest: it is its owner's to change
+NOTHING = "nothing"
+NOT_TEXT = "(a login that is no text)"
 _HASH = re.compile(r"[0-9a-f]{40}")
 
 
@@ -69,21 +74,54 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A user that the repository brought along; `original` is what Fossil's owner gave."""
+    """A user that the repository brought along; `original` is what Fossil's owner gave.
+
+    `adopted`: the row is not its own any more, see `Plan.adopted`.
+    """
 
     login: str
     original: str
     capabilities: str
     info: str
+    has_password: bool = False
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row that was written: capabilities before (None: it is new) and after."""
+
+    login: str
+    before: str | None
+    after: str
+    password: bool  # it is another one now
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """A row that is not as we left it: what was found, and what it was made to be. No hashes."""
+
+    login: str
+    found: str
+    repaired: str
 
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """What was changed (logins), the native users, and the logins that a native user has."""
+    """What was written, what others had changed before, the native users, and the collisions.
 
-    changed: tuple[str, ...]
+    A collision is a login of the plan that a native user has, who can sign in.
+    """
+
+    changes: tuple[Change, ...]
+    drifts: tuple[Drifted, ...]
     natives: tuple[Native, ...]
     collisions: tuple[str, ...]
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The logins of the rows that were written."""
+        return tuple(change.login for change in self.changes)
 
 
 def password_hash(project_code: str, login: str, password: str) -> str:
@@ -150,20 +188,30 @@ class _Projection:
             )
         }
         self.ours = _logins(config(db, OURS))
-        self.changed: list[str] = []
+        self.known = _remembered(config(db, _NATIVES))
+        self.applied = _applied(config(db, _APPLIED))
+        self.after = dict(self.rows)
+        self.changes: list[Change] = []
 
     def run(self) -> Projected:
         collisions = self._people()
         natives = self._natives()
         for login, capabilities in self.plan.pseudo.items():
             self._pseudo(login, capabilities)
-        self._close_unnameable()
-        self._settings({**SETTINGS, OURS: json.dumps(sorted(self.ours))})
-        return Projected(tuple(self.changed), tuple(natives), tuple(collisions))
+        closed = self._close_unnameable()
+        drifts = self._drifts()
+        if closed and self.applied is not None:
+            drifts.append(Drifted(NOT_TEXT, "a new user", NOTHING))
+        self._settings(
+            {**SETTINGS, OURS: json.dumps(sorted(self.ours)), _APPLIED: self._to_remember()}
+        )
+        return Projected(tuple(self.changes), tuple(drifts), tuple(natives), tuple(collisions))
 
     def _people(self) -> list[str]:
         collisions = []
-        self.ours |= self.plan.adopted & self.rows.keys()
+        for login in (self.plan.adopted & self.rows.keys()) - self.ours:
+            self.known[login] = {"original": self._original(login), "applied": ""}
+            self.ours.add(login)
         for login, account in self.plan.users.items():
             if self._is_taken(login):
                 collisions.append(login)
@@ -183,15 +231,13 @@ class _Projection:
         return bool(self.rows[login][0])  # rights alone, as in an exported file, are no way in
 
     def _natives(self) -> list[Native]:
-        known = _remembered(config(self.db, _NATIVES))
-        kept: dict[str, dict[str, str]] = {}
+        adopted = self.plan.adopted & self.known.keys()
+        kept = {login: self.known[login] for login in adopted}
         natives = []
-        for login, (password, current, info) in sorted(self.rows.items()):
+        for login, (password, _, info) in sorted(self.rows.items()):
             if login in self.ours or login in self.plan.pseudo:
                 continue
-            before = known.get(login, {})
-            # Changed in Fossil since we took something away: that counts now.
-            original = before["original"] if before.get("applied") == current else current
+            original = self._original(login)
             wanted = native_capabilities(original, self.plan, login)
             if wanted != original:
                 kept[login] = {"original": original, "applied": wanted}
@@ -199,9 +245,14 @@ class _Projection:
                 self._put(login, password, wanted, info)
                 continue
             self._put(login, self._hashed(login, password), wanted, info)
-            natives.append(Native(login, original, wanted, info))
+            natives.append(Native(login, original, wanted, info, bool(password)))
         self._settings({_NATIVES: json.dumps(kept, sort_keys=True)})
         return natives
+
+    def _original(self, login: str) -> str:
+        """Changed in Fossil since we took something away: that counts now."""
+        before, current = self.known.get(login, {}), self.rows[login][1]
+        return before["original"] if before.get("applied") == current else current
 
     def _hashed(self, login: str, password: str | None) -> str | None:
         """Fossil leaves first passwords in clear text; none stays so."""
@@ -219,11 +270,54 @@ class _Projection:
         """Without a password there is no way in, neither on the web nor by sync."""
         self._put(login, None, "", self.rows[login][2])
 
-    def _close_unnameable(self) -> None:
+    def _close_unnameable(self) -> bool:
         """A login that is no text escapes every comparison of ours: it may do nothing."""
         condition = "typeof(login) <> 'text' AND (cap <> '' OR pw NOTNULL OR cookie NOTNULL)"
-        if self.db.execute(f"SELECT 1 FROM user WHERE {condition}").fetchone():  # noqa: S608
+        found = self.db.execute(f"SELECT 1 FROM user WHERE {condition}").fetchone()  # noqa: S608
+        if found:
             self._write(f"UPDATE user SET cap = '', pw = NULL, cookie = NULL WHERE {condition}")  # noqa: S608
+        return bool(found)
+
+    # What others changed
+
+    def _digest(self, login: str, password: str | None) -> str:
+        """Tells one hash from another, and is of no use to anybody; only of rows of ours."""
+        if login not in self.ours or login in PSEUDO_USERS:
+            return _UNTRACKED
+        return hashlib.sha256(password.encode()).hexdigest()[:12] if password else ""
+
+    def _to_remember(self) -> str:
+        rows = {
+            login: [capabilities, self._digest(login, password)]
+            for login, (password, capabilities, _) in self.after.items()
+        }
+        return json.dumps(rows, sort_keys=True, separators=(",", ":"))
+
+    def _drifts(self) -> list[Drifted]:
+        """Rows that are not as they were left; none when nothing was ever left."""
+        if self.applied is None:
+            return []
+        found = []
+        for login in sorted(self.rows.keys() | self.applied.keys()):
+            what = self._found(login, self.applied.get(login))
+            if what:
+                after = self.after.get(login)
+                put = "gone" if after is None else after[1] or NOTHING
+                found.append(Drifted(login, what, put))
+        return found
+
+    def _found(self, login: str, last: tuple[str, str] | None) -> str:
+        row = self.rows.get(login)
+        if row is None:
+            return "deleted"
+        if last is None:
+            return f"a new user: {row[1] or NOTHING}"
+        digest = self._digest(login, row[0])
+        changed = _UNTRACKED not in (digest, last[1]) and digest != last[1]
+        password = "another password" if changed else ""
+        if row[1] == last[0]:
+            return password
+        return ", ".join(filter(None, (row[1] or NOTHING, password)))
 
     def _settings(self, rows: Mapping[str, str]) -> None:
         changed = differing(self.db, rows)
@@ -257,7 +351,15 @@ class _Projection:
                 "UPDATE user SET cookie = NULL, cexpire = NULL, ipaddr = NULL WHERE login = ?",
                 login,
             )
-        self.changed.append(login)
+        self.after[login] = wanted
+        self.changes.append(
+            Change(
+                login,
+                previous[1] if previous else None,
+                capabilities,
+                password != (previous[0] if previous else None),
+            )
+        )
 
 
 def _logins(text: str | None) -> set[str]:
@@ -272,7 +374,19 @@ def _remembered(text: str | None) -> dict[str, dict[str, str]]:
     return {
         login: entry
         for login, entry in value.items()
-        if isinstance(entry, dict) and {"original", "applied"} <= entry.keys()
+        if isinstance(entry, dict)
+        and all(isinstance(entry.get(key), str) for key in ("original", "applied"))
+    }
+
+
+def _applied(text: str | None) -> dict[str, tuple[str, str]] | None:
+    value = _json(text)
+    if not isinstance(value, dict):
+        return None
+    return {
+        login: (str(entry[0]), str(entry[1]))
+        for login, entry in value.items()
+        if isinstance(entry, list) and len(entry) == 2
     }
 
 
@@ -298,3 +412,23 @@ def read_natives(path: Path) -> dict[str, str]:
             "SELECT login, CAST(cap AS TEXT) FROM user WHERE typeof(login) = 'text' ORDER BY login"
         ).fetchall()
     return {login: capabilities or "" for login, capabilities in rows if login not in ours}
+
+
+def natives(path: Path) -> tuple[Native, ...]:
+    """The same with everything that is known of them, adopted ones too, by login."""
+    with reading(path) as db:
+        ours = _logins(config(db, OURS)) | {FIRST_USER, *PSEUDO_USERS}
+        known = _remembered(config(db, _NATIVES))
+        rows = db.execute(
+            "SELECT login, CAST(cap AS TEXT), CAST(info AS TEXT), length(pw) > 0 FROM user"
+            " WHERE typeof(login) = 'text' ORDER BY login"
+        ).fetchall()
+    found = []
+    for login, cap, info, has_password in rows:
+        adopted, before = login in ours, known.get(login)
+        if adopted and before is None:
+            continue
+        is_as_left = before is not None and (adopted or before["applied"] == (cap or ""))
+        original = before["original"] if before is not None and is_as_left else cap or ""
+        found.append(Native(login, original, cap or "", info or "", bool(has_password), adopted))
+    return tuple(found)
