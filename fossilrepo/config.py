@@ -59,6 +59,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "load",
+    "mail_password",
     "masked",
     "parse_duration",
     "parse_size",
@@ -70,6 +71,11 @@ ENV_PREFIX = "FOSSILREPO_"
 CONFIG_VARIABLE = "FOSSILREPO_CONFIG"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SAME_DISK_RETENTION = 7 * 86400.0
+_MAIL_HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
+_MAIL_SENDER = re.compile(
+    r"[^\s<>@,;:]+@[A-Za-z0-9.-]+|[^\r\n<>@,;:]+ <[^\s<>@,;:]+@[A-Za-z0-9.-]+>"
+)
+_THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]")
 _LIST = "see config.example.toml for every key, or run `fossilrepo config show`"
 
 
@@ -153,6 +159,34 @@ class Alerts(_Section):
     ping_url: SecretStr = SecretStr("")
 
 
+class Mail(_Section):
+    """The password is here, in the environment or in `password_file`; see `mail_password`."""
+
+    server: str = ""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    sender: str = ""
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: str = ""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Mail:
+        host, _, port = self.server.rpartition(":")
+        named = _MAIL_HOST.fullmatch(host) and port.isascii() and port.isdigit()
+        if self.server and not (named and 1 <= int(port[:6]) <= 65535):
+            raise ValueError("server: write HOST:PORT, for example mail.example.org:587")
+        if self.server and not _MAIL_SENDER.fullmatch(self.sender):
+            raise ValueError("sender: write the address that mail comes from: fossil@example.org")
+        if self.password.get_secret_value() and self.password_file:
+            raise ValueError("password_file: there is mail.password too; write one of the two")
+        if self.user and self.security == "none" and host not in _THIS_MACHINE:
+            raise ValueError(
+                "security: with none the password would cross the network in clear text; "
+                "write starttls or tls"
+            )
+        return self
+
+
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -170,6 +204,7 @@ class Settings(_Section):
     limits: Limits = Limits()
     sync: Sync = Sync()
     alerts: Alerts = Alerts()
+    mail: Mail = Mail()
     log: Log = Log()
 
     @model_validator(mode="after")
@@ -296,6 +331,20 @@ def s3_keys(settings: Settings, env: Mapping[str, str] | None = None) -> S3Keys 
             field="backup.credentials_file",
         )
     return None
+
+
+def mail_password(settings: Settings) -> str:
+    """The password of `mail.user`, read anew each time; ConfigError for a file that is none."""
+    given, name = settings.mail.password.get_secret_value(), settings.mail.password_file
+    if given or not name:
+        return given
+    path, key = Path(name).expanduser(), "mail.password_file"
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(
+            f"configuration key {key}: {path} cannot be read", hint=_correct(key), field=key
+        ) from None
 
 
 def _read_keys(path: Path) -> Mapping[str, str]:

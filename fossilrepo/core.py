@@ -155,6 +155,7 @@ async def open_core(
         second_factor = SecondFactor(people, keys, audit)
         accounts = Accounts(people, keys, audit, projection.project_all)
         mail = Mail(settings)
+        health.mailed_by(mail)
         services = Services(
             settings=settings,
             organizations=Organizations(organizations, people, store, access, projection, audit),

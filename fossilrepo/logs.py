@@ -27,7 +27,7 @@ _MASK = "**********"
 _SECRETS = (
     (re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"), rf"\1{_MASK}"),  # passwords in addresses
     (re.compile(r"\bfrt_[A-Za-z0-9_-]{8,}"), f"frt_{_MASK}"),  # API tokens
-    (re.compile(r"(/setup/)[A-Za-z0-9_-]{16,}"), rf"\1{_MASK}"),  # the set-up link
+    (re.compile(r"(/(?:setup|invite|reset)/)[A-Za-z0-9_-]{16,}"), rf"\1{_MASK}"),  # one-time links
     (
         re.compile(r"(?i)\b(authorization:\s*\S+\s+|cookie:\s*|password\s*[=:]\s*)[^\s,;&]+"),
         rf"\1{_MASK}",

@@ -33,6 +33,7 @@ from fossilrepo.runtime.tasks import Trouble
 from fossilrepo.services.backup_report import LATE_AFTER, LOCAL_ONLY, LOCAL_ONLY_HINT
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.links import Links
+from fossilrepo.services.mail import Mail
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.services.verification import MEND
@@ -93,6 +94,7 @@ class Health:
         self._walls: Walls | None = None
         self._troubles: Callable[[], list[Trouble]] = list
         self._replication: Replication | None = None
+        self._mail: Mail | None = None
         self._disk_reason: tuple[float, str | None] = (-DISK_ASKED_EVERY, None)
 
     def attach(
@@ -104,6 +106,9 @@ class Health:
     def backed_by(self, replication: Replication) -> None:
         """What tells of the replicas; without it nothing is claimed of them."""
         self._replication = replication
+
+    def mailed_by(self, mail: Mail) -> None:
+        self._mail = mail
 
     def children(self) -> list[ChildStatus]:
         return self._children.status() if self._children else []
@@ -175,6 +180,8 @@ class Health:
         checks += [_duty(trouble) for trouble in self._troubles()]
         if self._replication is not None:
             checks += await _backup(self._replication, thorough)
+        if self._mail is not None and self._mail.configured and thorough:
+            checks.append(await _mail_server(self._mail))
         return checks
 
     async def _fossil_program(self) -> Check:
@@ -240,6 +247,14 @@ class Health:
                 "see `fossilrepo repo list` for the reason of each",
             )
         return Check("repositories", "ok", f"{await self._store.count()} and none is broken")
+
+
+async def _mail_server(mail: Mail) -> Check:
+    try:
+        await mail.check()
+    except FossilrepoError as error:
+        return Check("mail", "fail", error.message, error.hint)
+    return Check("mail", "ok", f"{mail.server} takes mail from us")
 
 
 def _mend_wall(name: str) -> str:

@@ -1,10 +1,111 @@
-"""Mail that the host sends to people, by the SMTP server of the settings."""
+"""Mail that the host sends to people, by the SMTP server of the settings.
+
+Owns the form of a message and the conversation with the server. A message is built by
+the standard library, which refuses line ends in headers; addresses are checked before. The
+password is in no error.
+"""
 
 from __future__ import annotations
 
-from fossilrepo.config import Settings
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid, parseaddr
+
+import aiosmtplib
+
+from fossilrepo.config import Settings, mail_password
+from fossilrepo.errors import InvalidInput, Unavailable
+from fossilrepo.models import check_text
+
+log = logging.getLogger(__name__)
+
+WITHIN = 20.0  # seconds for each step of the conversation
+_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII
+)
 
 
 class Mail:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+
+    @property
+    def configured(self) -> bool:
+        return bool(self._settings.mail.server)
+
+    @property
+    def server(self) -> str:
+        return self._settings.mail.server
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        """Handed to the server when it returns; Unavailable, with its words, otherwise."""
+        message = self._message(to, subject, text)
+        async with self._connected() as client:
+            await client.send_message(message)
+        log.info("mail sent: %s", subject)
+
+    async def check(self) -> None:
+        """Connect, prove who we are, and leave; Unavailable says why not."""
+        async with self._connected() as client:
+            await client.noop()
+
+    def _message(self, to: str, subject: str, text: str) -> EmailMessage:
+        sender = self._settings.mail.sender
+        message = EmailMessage()
+        message["From"] = sender
+        message["To"] = check_address(to)
+        message["Subject"] = check_text(subject, what="subject", most=200)
+        message["Date"] = formatdate()
+        message["Message-ID"] = make_msgid(domain=parseaddr(sender)[1].rpartition("@")[2])
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(text)
+        return message
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[aiosmtplib.SMTP]:
+        mail = self._settings.mail
+        if not mail.server:
+            raise Unavailable("no mail server is configured", hint="set mail.server")
+        host, _, port = mail.server.rpartition(":")
+        password = await asyncio.to_thread(mail_password, self._settings)
+        encrypted = mail.security != "none"
+        client = aiosmtplib.SMTP(
+            hostname=host.strip("[]"),
+            port=int(port),
+            username=mail.user or None,
+            password=password if mail.user else None,
+            use_tls=mail.security == "tls",
+            start_tls=mail.security == "starttls",
+            tls_context=await asyncio.to_thread(ssl.create_default_context) if encrypted else None,
+            timeout=WITHIN,
+        )
+        try:
+            async with client:
+                yield client
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise Unavailable(
+                f"the mail server {mail.server} did not take it: {_words(error, password)}",
+                hint="see the section [mail] of the configuration, and `fossilrepo doctor`",
+            ) from None
+
+
+def check_address(address: str, field: str = "email") -> str:
+    """The address itself when mail can be sent to it; InvalidInput otherwise."""
+    if not _ADDRESS.fullmatch(address) or len(address) > 200:
+        raise InvalidInput(
+            f"{address[:80]!r} is no e-mail address",
+            hint="write one like ada@example.org",
+            field=field,
+        )
+    return address
+
+
+def _words(error: Exception, password: str) -> str:
+    """What the server said, on one line, without the password should it repeat it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text.replace(password, "…") if password else text)[:300]
