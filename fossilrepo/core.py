@@ -20,7 +20,9 @@ from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.inventory import Inventory
 from fossilrepo.db.journal import AuditStore, JobStore
+from fossilrepo.db.logins import LoginStore
 from fossilrepo.db.migrate import migrate
+from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
@@ -50,6 +52,7 @@ from fossilrepo.services.natives import Natives
 from fossilrepo.services.opening import Opening
 from fossilrepo.services.organizations import Organizations
 from fossilrepo.services.people import People
+from fossilrepo.services.people_import import PeopleImport
 from fossilrepo.services.points import Points
 from fossilrepo.services.previews import Previews
 from fossilrepo.services.projection import Projection
@@ -156,6 +159,13 @@ async def open_core(
         accounts = Accounts(people, keys, audit, projection.project_all)
         mail = Mail(settings)
         health.mailed_by(mail)
+        one_time, logins = OneTimeStore(database), LoginStore(database)
+        invitations = Invitations(
+            one_time, logins, access, accounts, keys, projection, mail, links, audit
+        )
+        resets = Resets(one_time, people, accounts, mail, links, audit)
+        stack.push_async_callback(resets.close)
+        bulk = PeopleImport(logins, access, natives, resets, keys, mail, links, audit)
         services = Services(
             settings=settings,
             organizations=Organizations(organizations, people, store, access, projection, audit),
@@ -164,9 +174,9 @@ async def open_core(
             access_keys=access_keys,
             elevation=Elevations(inside, people, store, access, projection, audit, access_keys),
             mail=mail,
-            invitations=Invitations(people, organizations, access, accounts, mail, links, audit),
-            resets=Resets(people, accounts, mail, links, audit),
-            people=People(people, accounts, access, projection, audit),
+            invitations=invitations,
+            resets=resets,
+            people=People(people, logins, accounts, access, natives, bulk, projection, keys, audit),
             second_factor=second_factor,
             opening=Opening(inside, people, store, access, projection, keys, shelf, audit),
             repos=repos,
