@@ -7,6 +7,7 @@ everything else by the services.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -220,6 +221,10 @@ async def status(visit: Visit, _body: None) -> object:
     return await visit.services.health.status()
 
 
+async def doctor(visit: Visit, _body: None) -> object:
+    return {"checks": [asdict(check) for check in await visit.services.health.doctor()]}
+
+
 async def description(_visit: Visit, _body: None) -> object:
     from fossilrepo.web import openapi  # costs memory, and few ask for it
 
@@ -305,6 +310,7 @@ CALLS = (
     ),
     Call("POST", "/users/{login}/rotate", _ADMIN, rotate, "New Fossil passwords", status=204),
     Call("GET", "/status", _ADMIN, status, "How the host is doing", answer=m.Status),
+    Call("GET", "/doctor", _ADMIN, doctor, "Every check, which takes seconds", answer=m.Doctor),
     *api_backups.CALLS,
     Call("GET", "/openapi.json", Who.PUBLIC, description, "This description", raw=True),
 )

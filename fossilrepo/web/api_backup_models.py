@@ -62,6 +62,23 @@ class TargetAnswer(Answer):
     let_go_at: datetime | None
 
 
+class LetGo(Body):
+    """`leave_objects`: it is taken off the list only."""
+
+    leave_objects: bool = False
+
+
+class OrphanAnswer(Answer):
+    name: str
+    objects: int
+    size_bytes: int
+    newest: datetime
+
+
+class Orphans(Answer):
+    orphans: list[OrphanAnswer]
+
+
 class Backup(Answer):
     """`control_database` is null where it lies in PostgreSQL."""
 

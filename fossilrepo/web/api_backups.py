@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from fossilrepo.errors import NotFound
 from fossilrepo.models import Preview, VerificationRun
 from fossilrepo.services import backup_report
 from fossilrepo.web import api_backup_models as m
@@ -51,6 +52,20 @@ async def verifications(visit: Visit, _body: None) -> object:
 async def forecast(visit: Visit, _body: None) -> object:
     made = await visit.services.retention.forecast()
     return asdict(made) | {"bytes_per_day": made.bytes_per_day}
+
+
+async def orphans(visit: Visit, _body: None) -> object:
+    return {"orphans": [asdict(one) for one in await visit.services.retention.orphans()]}
+
+
+async def let_go(visit: Visit, body: m.LetGo) -> object:
+    text = visit.path("id")
+    if not text.isascii() or not text.isdigit():
+        raise NotFound(f"there is no target {text[:40]!r}", hint="see GET /backup")
+    job = await visit.services.retention.let_go(
+        visit.actor, int(text[:9]), leave_objects=body.leave_objects
+    )
+    return job_answer(visit, job)
 
 
 # Back to a moment
@@ -144,6 +159,17 @@ CALLS = (
         query=("name", "limit"),
     ),
     Call("GET", "/backup/forecast", _ADMIN, forecast, "Size and growth", answer=m.Forecast),
+    Call("GET", "/backup/orphans", _ADMIN, orphans, "What nothing owns", answer=m.Orphans),
+    Call(
+        "POST",
+        "/backup/targets/{id}/let-go",
+        _ADMIN,
+        let_go,
+        "End an earlier place of replicas",
+        m.LetGo,
+        _JOB,
+        202,
+    ),
     Call("GET", "/backup/previews", _IN, previews, "Open previews", answer=m.Previews),
     Call(
         "DELETE",

@@ -7,7 +7,7 @@ value may be is checked by the services, in the same words as everywhere.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -164,6 +164,25 @@ class Child(Answer):
     last_error: str | None
 
 
+class FailingDuty(Answer):
+    """A part of the host that failed and is tried again: how often in a row, its last error."""
+
+    name: str
+    times: int
+    error: str
+
+
+class CheckAnswer(Answer):
+    name: str
+    result: Literal["ok", "warn", "fail"]
+    found: str
+    mend: str
+
+
+class Doctor(Answer):
+    checks: list[CheckAnswer]
+
+
 class Status(Answer):
     version: str
     url: str
@@ -173,6 +192,8 @@ class Status(Answer):
     repositories: int
     backup: dict[str, Any]
     jobs: dict[str, int]
+    read_only: str | None
+    failing: list[FailingDuty]
 
 
 class Problem(Answer):

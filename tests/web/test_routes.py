@@ -30,7 +30,7 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
     (r"\w+ /api/v1/(repositories|imports|trash|jobs)(/|$)", Who.SIGNED_IN),
-    (r"\w+ /api/v1/(backup|users|status)(/|$)", Who.ADMIN),
+    (r"\w+ /api/v1/(backup|users|status|doctor)(/|$)", Who.ADMIN),
 )
 ROUTES = table()
 CHANGES = [route for route in ROUTES if route.changes]
