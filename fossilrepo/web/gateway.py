@@ -17,6 +17,7 @@ from aiohttp import web
 
 from fossilrepo.config import Settings
 from fossilrepo.models import HostState
+from fossilrepo.web import gateway_moved as moved
 from fossilrepo.web import gateway_pages as pages
 from fossilrepo.web import gateway_xfer as xfer
 from fossilrepo.web.addresses import Proxies, share_key
@@ -103,16 +104,19 @@ class Gateway:
         upstream: Callable[[], Upstream | None],
         read_only_reason: Callable[[], str | None] = lambda: None,
         ours: Ours | None = None,
+        former: Callable[[str], str | None] = lambda _name: None,
         limits: TimeLimits | None = None,
         patience: float = 10.0,
     ) -> None:
         """`lookup` and the other callables are asked at every request and must be cheap.
 
+        `former` gives the present name of the repository that had a name before.
         `ours` answers `/.fossilrepo/...` on a repository's host; `patience` is how
         many seconds a request may wait for a free place at Fossil.
         """
         self._settings, self._public, self._lookup = settings, public, lookup
         self._upstream, self._read_only, self._ours = upstream, read_only_reason, ours
+        self._former = former
         self._limits = limits or TimeLimits()
         self._proxies = Proxies(settings.server.trusted_proxies)
         places = settings.fossil.max_requests
@@ -122,7 +126,7 @@ class Gateway:
 
     async def handle(self, request: web.Request, name: str) -> web.StreamResponse:
         """Answers a request to a repository's host."""
-        unserved = self._unserved(request, name)
+        unserved = await self._unserved(request, name, path_form=False)
         if unserved is not None:
             return unserved
         route = map_target(request.method, request.raw_path, name)
@@ -139,7 +143,7 @@ class Gateway:
 
     async def handle_path_form(self, request: web.Request, name: str) -> web.StreamResponse:
         """Answers `/NAME` on the apex: Fossil's client there, browsers on the repository's host."""
-        unserved = self._unserved(request, name)
+        unserved = await self._unserved(request, name, path_form=True)
         if unserved is not None:
             return unserved
         if request.method in ("GET", "HEAD"):
@@ -164,13 +168,21 @@ class Gateway:
         forwarded = request.headers.getall("X-Forwarded-For", [])
         return self._proxies.client(request.remote or "", forwarded)
 
-    def _unserved(self, request: web.Request, name: str) -> web.Response | None:
+    async def _unserved(
+        self, request: web.Request, name: str, *, path_form: bool
+    ) -> web.Response | None:
         match self._lookup(name):
             case HostState.SERVED:
                 return None
             case HostState.MAINTENANCE:
                 return pages.maintenance(request)
-        return pages.not_found(request)
+        new = self._former(name)
+        if new is None:
+            return pages.not_found(request)
+        most = self._settings.limits.push
+        return await moved.answer(
+            request, self._public(), name, new, most=most, path_form=path_form
+        )
 
     async def _guarded(self, request: web.Request, name: str, target: str) -> web.StreamResponse:
         """Lets a request through to Fossil, and turns every way to fail into an answer."""
