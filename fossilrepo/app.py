@@ -106,6 +106,7 @@ async def _run(
         core.tasks.keep("adoption", core.adoption.run)
         core.tasks.keep("previews", services.previews.run)
         core.tasks.keep("elevations", services.elevation.run)
+        core.tasks.keep("former names", services.repos.former.run)
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)
@@ -342,6 +343,7 @@ async def _start_site(
         lookup=core.shelf.host_state,
         upstream=port.upstream,
         read_only_reason=services.health.read_only_reason,
+        former=services.repos.former.present,
     )
     app = make_app(services, gateway)
     deadline = HeadDeadline()

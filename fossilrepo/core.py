@@ -38,6 +38,7 @@ from fossilrepo.services.audit import Audit
 from fossilrepo.services.bring_back import LARGEST, BringBack
 from fossilrepo.services.elevation import Elevations
 from fossilrepo.services.folder import Folder
+from fossilrepo.services.former_names import FormerNames
 from fossilrepo.services.grants import Grants
 from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
@@ -134,7 +135,8 @@ async def open_core(
         access = Access(database, organizations, inside, store)
         locks = FileLocks(settings.run_dir / "locks")
         projection = Projection(store, people, access, keys, shelf, locks)
-        repos = Repositories(store, shelf, fossil, projection, locks, audit, links, access)
+        former = FormerNames(inside, access)
+        repos = Repositories(store, shelf, fossil, projection, locks, audit, links, access, former)
         adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
         folder = Folder(store, shelf, repos, adoption, projection, audit)
         probe_walls = partial(jail.probe, settings.repos, identity)

@@ -34,6 +34,7 @@ from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.catalog import Catalog
+from fossilrepo.services.former_names import FormerNames
 from fossilrepo.services.links import Links
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
@@ -55,8 +56,10 @@ class Repositories(Catalog):
         audit: Audit,
         links: Links,
         access: Access,
+        former: FormerNames,
     ) -> None:
         super().__init__(store, shelf, links, access)
+        self.former = former
         self._fossil = fossil
         self._projection = projection
         self._locks = locks
@@ -103,7 +106,7 @@ class Repositories(Catalog):
         """Everything checked that can be checked before any work; nothing is written."""
         check_name(name)
         await self._access.require_may_create(actor, org)
-        await self._free_name(name)
+        await self._free_name(actor, name)
         return Repository(
             id=new_id(),
             name=name,
@@ -145,7 +148,7 @@ class Repositories(Catalog):
             plan = await self._projection.plan(draft)
             await asyncio.to_thread(fossil_users.project, scratch, plan)
             async with self.names():
-                await self._free_name(draft.label)
+                await self._free_name(actor, draft.label)
                 path = await asyncio.to_thread(self._shelf.place, scratch, draft.id)
                 draft = replace(
                     draft,
@@ -157,6 +160,7 @@ class Repositories(Catalog):
                 except BaseException:
                     self._shelf.discard(path)
                     raise
+                await self.former.taken(draft.label)
                 if (await self._access.picture()).version != people:
                     await self._projection.project(draft)
                 # Nobody may write to it before nothing of what is written can be missed.
@@ -224,13 +228,15 @@ class Repositories(Catalog):
         return after
 
     async def rename(self, actor: Actor, old: str, new: str) -> Repository:
-        """The old name is free at once; clones in flight end well."""
+        """The old name leads to the new one until it is taken; clones in flight end well."""
         check_name(new)
         async with self._changing(actor, old) as before, self.names():
             if new == old:
                 return before
-            await self._free_name(new)
+            await self._free_name(actor, new)
             after = await self._store.update(before.id, name=new)
+            await self.former.taken(new)
+            await self.former.renamed(before)
             await asyncio.to_thread(self._move_links, before, after)
             if after.state is not RepositoryState.BROKEN:
                 path = self._shelf.file(after.id)
@@ -286,6 +292,7 @@ class Repositories(Catalog):
                 state=RepositoryState.TRASHED,
             )
             self._shelf.take_name(name)
+            await self.former.deleted(before)
         await self._audit.record(actor, "repository.delete", name, id=after.id)
         return after
 
@@ -306,7 +313,7 @@ class Repositories(Catalog):
         name = check_name(name or before.deleted_name or "")
         async with self._locks.hold(before.id, timeout=LOCK_WAIT, busy=before.label), self.names():
             before = await self._trashed(actor, repository_id)
-            await self._free_name(name)
+            await self._free_name(actor, name)
             path = self._shelf.file(before.id)
             await asyncio.to_thread(fossil_db.read_facts, path)  # refuses a file that went bad
             draft = replace(before, name=name, state=RepositoryState.ACTIVE)
@@ -320,6 +327,7 @@ class Repositories(Catalog):
                 deleted_name=None,
                 reason="",
             )
+            await self.former.taken(name)
             await asyncio.to_thread(self._put_links, after)
         await self._audit.record(actor, "repository.restore", name, id=after.id)
         return after
@@ -408,7 +416,8 @@ class Repositories(Catalog):
         """Held while names change hands: by us, by other processes, by the folder's scan."""
         return self._locks.hold("names", timeout=LOCK_WAIT, busy="the list of names")
 
-    async def _free_name(self, name: str) -> None:
+    async def _free_name(self, actor: Actor, name: str) -> None:
+        await self.former.refuse_if_kept(actor, name)
         if await self._store.by_name(name):
             raise Conflict(f"the name {name!r} is in use", hint="choose another name", field="name")
         if self._shelf.has_plain_file(name):
