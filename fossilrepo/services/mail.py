@@ -107,5 +107,8 @@ def check_address(address: str, field: str = "email") -> str:
 
 def _words(error: Exception, password: str) -> str:
     """What the server said, on one line, without the password should it repeat it."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    if text.endswith(":") and error.__cause__ is not None:
+        text = f"{text} {error.__cause__}"
+    text = text or type(error).__name__
     return (text.replace(password, "…") if password else text)[:300]
