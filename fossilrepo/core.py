@@ -36,6 +36,7 @@ from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.bring_back import LARGEST, BringBack
+from fossilrepo.services.drift import Drift
 from fossilrepo.services.elevation import Elevations
 from fossilrepo.services.folder import Folder
 from fossilrepo.services.former_names import FormerNames
@@ -86,6 +87,7 @@ class Core:
     services: Services
     shelf: Shelf
     folder: Folder
+    drift: Drift
     adoption: Adoption
     mending: Mending
     manifest: Manifest
@@ -139,6 +141,7 @@ async def open_core(
         repos = Repositories(store, shelf, fossil, projection, locks, audit, links, access, former)
         adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
         folder = Folder(store, shelf, repos, adoption, projection, audit)
+        drift = Drift(inside, store, projection, audit)
         probe_walls = partial(jail.probe, settings.repos, identity)
         health = Health(settings, database, store, shelf, fossil, jobs, links, probe_walls)
         control = Control(settings.run_dir / "litestream.sock")
@@ -180,7 +183,7 @@ async def open_core(
             resets=resets,
             people=People(people, logins, accounts, access, natives, bulk, projection, keys, audit),
             second_factor=second_factor,
-            opening=Opening(inside, people, store, access, projection, keys, shelf, audit),
+            opening=Opening(inside, people, store, backups, access, projection, keys, shelf, audit),
             repos=repos,
             imports=Imports(settings, repos, shelf, fossil, gate, jobs),
             jobs=jobs,
@@ -213,7 +216,16 @@ async def open_core(
         mending = Mending(settings, replication, backups, shelf, audit)
         manifest = Manifest(settings, replication.target, Inventory(database), links)
         yield Core(
-            services, shelf, folder, adoption, mending, manifest, replacing, tasks, probe_walls
+            services,
+            shelf,
+            folder,
+            drift,
+            adoption,
+            mending,
+            manifest,
+            replacing,
+            tasks,
+            probe_walls,
         )
 
 

@@ -139,6 +139,8 @@ class Folder:
             await asyncio.to_thread(self._shelf.put_name, row.label, row.id)
             return
         await self._store.update(row.id, name=new)
+        await self._repos.former.taken(new)
+        await self._repos.former.renamed(row)
         self._shelf.stop_serving(row.label)
         await self._audit.record(BY_HAND, "repository.rename", new, before=row.name, after=new)
 
@@ -151,6 +153,7 @@ class Folder:
             deleted_at=now(),
             state=RepositoryState.TRASHED,
         )
+        await self._repos.former.deleted(row)
         await self._audit.record(BY_HAND, "repository.delete", row.label, id=row.id)
 
     async def _brought_back(self, row: Repository, name: str) -> None:
@@ -161,6 +164,7 @@ class Folder:
         await self._store.update(
             row.id, name=name, state=RepositoryState.ACTIVE, deleted_at=None, deleted_name=None
         )
+        await self._repos.former.taken(name)
         await self._audit.record(BY_HAND, "repository.restore", name, id=row.id)
 
     async def _foreign_link(
@@ -290,8 +294,7 @@ class Folder:
             await self._audit.record(
                 Actor.system(), "repository.disarmed", row.label, settings=sorted(removed)
             )
-        if await self._projection.project(row):
-            await self._audit.record(Actor.system(), "repository.people-repaired", row.label)
+        await self._projection.project(row)
 
     async def _went_bad(self, row: Repository, reason: str) -> None:
         """Not served any more; the file stays where it is."""

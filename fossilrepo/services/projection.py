@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from fossilrepo.db.people import PeopleStore
@@ -29,6 +29,7 @@ from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_users
 
 log = logging.getLogger(__name__)
+HearsOfDrift = Callable[[Repository, tuple[fossil_users.Drifted, ...]], Awaitable[None]]
 
 # g clone, h hyperlinks, j read wiki, o check out, r read tickets, z download archives, 2 read forum
 READ = "ghjorz2"
@@ -71,6 +72,7 @@ class Projection:
         self._keys = keys
         self._shelf = shelf
         self._locks = locks
+        self.on_drift: list[HearsOfDrift] = []
         self._secrets: tuple[int, dict[int, bytes]] = (-1, {})  # version, by person
 
     # Plans
@@ -180,6 +182,9 @@ class Projection:
             plan = await self.plan(current)
             path = self._shelf.file(repository.id)
             done = await asyncio.to_thread(fossil_users.project, path, plan)
+        if done.drifts:
+            for listener in self.on_drift:
+                await listener(current, done.drifts)
         if done.collisions:
             log.warning(
                 "%s: %s exist there already and are left alone",

@@ -1,0 +1,68 @@
+"""What somebody changed of people inside Fossil, behind our back: told, and put right.
+
+Owns the record of it and the pass over all repositories once a day. What differs is found
+by the projection, which compares with what it wrote last, and repairs in the same go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from fossilrepo.db.access import AccessStore
+from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.errors import FossilrepoError
+from fossilrepo.models import Actor, Repository, RepositoryState
+from fossilrepo.services.audit import Audit
+from fossilrepo.services.projection import Projection
+from fossilrepo.tools.fossil_users import Drifted
+
+DAY = 86400.0  # seconds
+QUICKEST = 0.2  # seconds between two repositories
+MOST = 50  # rows that are told of one repair
+
+log = logging.getLogger(__name__)
+
+
+class Drift:
+    def __init__(
+        self,
+        store: AccessStore,
+        repositories: RepositoryStore,
+        projection: Projection,
+        audit: Audit,
+    ) -> None:
+        self._store = store
+        self._repositories = repositories
+        self._projection = projection
+        self._audit = audit
+        projection.on_drift.append(self.record)
+
+    async def record(self, repository: Repository, drifts: tuple[Drifted, ...]) -> None:
+        """Keep what was found and what it was made to be, for the repository's page and the log."""
+        for drift in drifts[:MOST]:
+            await self._store.add_drift(repository.id, drift.login, drift.found, drift.repaired)
+        await self._audit.record(
+            Actor.system(),
+            "repository.people-repaired",
+            repository.label,
+            before={drift.login: drift.found for drift in drifts[:MOST]},
+            after={drift.login: drift.repaired for drift in drifts[:MOST]},
+            count=len(drifts),
+        )
+
+    async def look_at_all(self, *, lasts: float = 0.0) -> None:
+        """One pass, spread over about so many seconds. A bad file does not end it."""
+        living = await self._repositories.all(RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
+        for repository in living:
+            try:
+                await self._projection.project(repository)
+            except FossilrepoError as error:
+                log.error("%s: people could not be looked at: %s", repository.label, error)
+            await asyncio.sleep(max(QUICKEST, lasts / len(living)) if lasts else 0)
+        if lasts and not living:
+            await asyncio.sleep(lasts)
+
+    async def run(self) -> None:
+        while True:
+            await self.look_at_all(lasts=DAY)
