@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from fossilrepo.config import Settings
-from fossilrepo.models import HostState
+from fossilrepo.models import KEY_LOGIN, HostState
+from fossilrepo.web import gateway_login
 from fossilrepo.web import gateway_moved as moved
 from fossilrepo.web import gateway_pages as pages
 from fossilrepo.web import gateway_xfer as xfer
@@ -46,6 +47,7 @@ from fossilrepo.web.hosts import (
 
 log = logging.getLogger(__name__)
 Ours = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+Told = Callable[[str], Awaitable[None]]
 _SMALL_ANSWER = 4096
 
 
@@ -86,6 +88,12 @@ class _Asked:
         return self.is_login or (self.is_sync and xfer.signs_in(self.cards))
 
     @property
+    def key(self) -> str:
+        """The access key that a sync message names; empty when a person or nobody asks."""
+        login = xfer.login_of(self.cards)
+        return login if KEY_LOGIN.fullmatch(login) else ""
+
+    @property
     def writes(self) -> bool:
         if self.request.method in ("GET", "HEAD") or self.is_login:
             return False
@@ -104,6 +112,7 @@ class Gateway:
         upstream: Callable[[], Upstream | None],
         read_only_reason: Callable[[], str | None] = lambda: None,
         ours: Ours | None = None,
+        key_used: Told | None = None,
         former: Callable[[str], str | None] = lambda _name: None,
         limits: TimeLimits | None = None,
         patience: float = 10.0,
@@ -111,13 +120,14 @@ class Gateway:
         """`lookup` and the other callables are asked at every request and must be cheap.
 
         `former` gives the present name of the repository that had a name before.
-        `ours` answers `/.fossilrepo/...` on a repository's host; `patience` is how
-        many seconds a request may wait for a free place at Fossil.
+        `ours` answers `/.fossilrepo/...` on a repository's host; `key_used` is told the
+        login of an access key that Fossil took; `patience` is how many seconds a
+        request may wait for a free place at Fossil.
         """
         self._settings, self._public, self._lookup = settings, public, lookup
         self._upstream, self._read_only, self._ours = upstream, read_only_reason, ours
         self._former = former
-        self._limits = limits or TimeLimits()
+        self._limits, self._key_used = limits or TimeLimits(), key_used
         self._proxies = Proxies(settings.server.trusted_proxies)
         places = settings.fossil.max_requests
         self._slots = Slots(places, queue=places, patience=patience)
@@ -135,6 +145,10 @@ class Gateway:
                 return pages.answer(request, 400, "This address cannot be read.")
             case Action.REDIRECT:
                 return pages.redirect(route.target)
+            case Action.SIGN_IN:
+                if "g=" in request.query_string and _has_fossil_cookie(request):
+                    return pages.needs_more_rights(request, route.target, name)
+                return pages.redirect(route.target)
             case Action.OURS:
                 if self._ours is None or route.target.startswith(NOT_FOUND_TARGET):
                     return pages.not_found(request)
@@ -151,6 +165,23 @@ class Gateway:
         if request.method != "POST" or not xfer.is_sync(request.headers.get("Content-Type", "")):
             return pages.not_found(request)
         return await self._guarded(request, name, f"/{name}")
+
+    async def sign_in(
+        self, request: web.Request, name: str, login: str, password: str
+    ) -> tuple[str, ...]:
+        """The cookies that Fossil gives to this person; none when it does not take the password.
+
+        Raises Full and FossilFailed.
+        """
+        public, client = self._public(), self.client_address(request)
+        host, https = public.authority(name), public.scheme == "https"
+        asked = gateway_login.SignIn(name, login, password, host, client, https)
+        async with self._slots.take(share_key(client)):
+            upstream = self._upstream()
+            if upstream is None:
+                raise FossilFailed("not running")
+            async with exchange(upstream, self._limits) as fossil:
+                return await gateway_login.sign_in(fossil, asked)
 
     def stats(self) -> GatewayStats:
         return GatewayStats(
@@ -276,14 +307,15 @@ class Gateway:
         response = web.StreamResponse(status=got.status, reason=got.reason, headers=got.headers)
         response.headers.setdefault("Server", "fossilrepo")
         await response.prepare(asked.request)
-        pace, sent, small, why = Pace(self._limits), 0, b"", ""
+        pace, sent, small, why, refused = Pace(self._limits), 0, b"", "", False
         doubtful = asked.signs_in and asked.is_sync and (got.length or 0) <= _SMALL_ANSWER
         try:
             async for piece in fossil.pieces():
                 if doubtful and sent < _SMALL_ANSWER:
                     small += piece[:_SMALL_ANSWER]
                     # Before it is passed on: who reads that much and hangs up is counted too.
-                    doubtful = not self._count_refusal(asked, small, got)
+                    refused = self._count_refusal(asked, small, got)
+                    doubtful = not refused
                 await pace.wait(response.write(piece))
                 pace.moved(len(piece))
                 sent += len(piece)
@@ -294,6 +326,8 @@ class Gateway:
             why = why or f"{sent} of {got.length} bytes"
         if why:
             self._cut(asked, response, why)
+        elif asked.key and self._key_used is not None and got.status == 200 and not refused:
+            await self._key_used(asked.key)
         return response
 
     def _count_refusal(self, asked: _Asked, answer: bytes, got: ResponseHead) -> bool:
@@ -311,6 +345,11 @@ class Gateway:
         response.force_close()
         if asked.request.transport is not None:
             asked.request.transport.abort()
+
+
+def _has_fossil_cookie(request: web.Request) -> bool:
+    """Whether the browser was signed in here: Fossil's login cookies are `fossil-...`."""
+    return any(key.startswith("fossil-") for key in request.cookies)
 
 
 async def _last_words(request: web.Request, text: str) -> web.StreamResponse:

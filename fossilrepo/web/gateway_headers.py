@@ -2,7 +2,7 @@
 
 Owns both directions. Towards Fossil only what Fossil reads is passed on, so a
 client cannot set what only a proxy may (HTTPS, X-Forwarded-*, Remote-User) and
-nothing of the site's own session leaves the apex. Must not look at bodies.
+nothing of the site's own sessions and tickets reaches Fossil. Must not look at bodies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multidict import CIMultiDict
 
 Headers = Iterable[tuple[bytes, bytes]]
-SESSION_COOKIES = frozenset({"__Host-fossilrepo", "fossilrepo"})
+OUR_COOKIES = ("__Host-fossilrepo", "fossilrepo")  # how their names begin; Fossil's do not
 SANDBOX = "sandbox allow-scripts allow-popups allow-forms"
 
 # What cgi.c of Fossil reads from a request, and what a later version may use harmlessly.
@@ -63,7 +63,7 @@ def request_head(
         if key not in _TO_FOSSIL or key in dropped:
             continue
         if key == "cookie":
-            value = _without_session(value)
+            value = _without_ours(value)
         if value:
             lines.append(name + b": " + value)
     return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -74,11 +74,11 @@ def _named_in_connection(received: Headers) -> set[str]:
     return {item.strip().lower() for value in named for item in value.decode("latin-1").split(",")}
 
 
-def _without_session(value: bytes) -> bytes:
-    """The Cookie header without the site's own session."""
+def _without_ours(value: bytes) -> bytes:
+    """The Cookie header without the site's own cookies."""
     cookies = [item.strip() for item in value.decode("latin-1").split(";")]
-    kept = [item for item in cookies if item.partition("=")[0].strip() not in SESSION_COOKIES]
-    return "; ".join(item for item in kept if item).encode("latin-1")
+    kept = [item for item in cookies if item and not item.startswith(OUR_COOKIES)]
+    return "; ".join(kept).encode("latin-1")
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -101,6 +101,20 @@ def parse_response_head(head: bytes) -> ResponseHead:
         if name.lower() not in _HOP_BY_HOP and name.lower() not in dropped
     )
     return ResponseHead(int(status[1]), (status[2] or "").strip(), headers)
+
+
+def for_this_host(cookie: str) -> str | None:
+    """A Set-Cookie of Fossil's as the browser may have it: of one host, and not across sites.
+
+    None for a name that is ours.
+    """
+    parts = [part.strip() for part in cookie.split(";")]
+    if parts[0].startswith(OUR_COOKIES):
+        return None
+    kept = [part for part in parts if part and not part.lower().startswith("domain")]
+    if not any(part.lower().startswith("samesite") for part in kept):
+        kept.append("SameSite=Lax")
+    return "; ".join(kept)
 
 
 def take_powers(headers: CIMultiDict[str]) -> None:

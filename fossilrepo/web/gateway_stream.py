@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -114,6 +114,12 @@ class RequestBody:
         return piece
 
 
+class Body(Protocol):
+    """What is sent after a request's head."""
+
+    def pieces(self) -> AsyncIterator[bytes]: ...
+
+
 class Exchange:
     """One request and its answer on a connection of their own to Fossil."""
 
@@ -122,7 +128,7 @@ class Exchange:
     ) -> None:
         self._reader, self._writer, self._limits = reader, writer, limits
 
-    async def send(self, head: bytes, body: RequestBody) -> None:
+    async def send(self, head: bytes, body: Body) -> None:
         try:
             self._writer.write(head)
             async for piece in body.pieces():

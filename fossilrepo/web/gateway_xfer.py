@@ -39,6 +39,15 @@ def signs_in(cards: bytes | None) -> bool:
     return cards is None or any(line.startswith(b"login ") for line in cards.splitlines())
 
 
+def login_of(cards: bytes | None) -> str:
+    """The login of the message's login card, as it says itself; empty when there is none."""
+    for line in (cards or b"").splitlines():
+        words = line.split(b" ")
+        if words[0] == b"login" and len(words) == 4:
+            return words[1].decode("ascii", "replace")
+    return ""
+
+
 def refused_login(cards: bytes | None) -> bool:
     """Whether an answer says that the login card was wrong."""
     return cards is not None and b"error login\\sfailed" in cards

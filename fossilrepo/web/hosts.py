@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 OURS = "/.fossilrepo"
@@ -25,6 +25,7 @@ RAW_PAGES = (
     *("doc", "raw", "secureraw", "uv", "attachdownload", "attachview", "artifact", "file"),
     *("logo", "background"),
 )
+LONGEST_PATH = 300
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]\s]+)(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -111,6 +112,7 @@ def _is_address(host: str) -> bool:
 class Action(StrEnum):
     PASS = "pass"  # noqa: S105
     REDIRECT = "redirect"
+    SIGN_IN = "sign in"
     OURS = "ours"
     REFUSE = "refuse"
 
@@ -134,9 +136,46 @@ def map_target(method: str, target: str, name: str) -> Route:
     if path == OURS or path.startswith(f"{OURS}/"):
         return Route(Action.OURS, target)
     if path == f"/{name}" or path.startswith(f"/{name}/"):
+        if method in ("GET", "HEAD") and page_of(target) == "login":
+            return _sign_in(target, name)
         return Route(Action.PASS, target)
     prefixed = f"/{name}{target}"
     return Route(Action.REDIRECT if method in ("GET", "HEAD") else Action.PASS, prefixed)
+
+
+def _sign_in(target: str, name: str) -> Route:
+    """Signing in begins on the site: nobody types a password into a page of a repository.
+
+    But for `?native`, who is no person of the site, and `?anon...`, Fossil's captcha.
+    `g` is what the person wanted, as Fossil writes it: beginning behind `/NAME/`.
+    """
+    query = dict(parse_qsl(target.partition("?")[2], keep_blank_values=True))
+    if any(key == "native" or key.startswith("anon") for key in query):
+        return Route(Action.PASS, target)
+    wanted = query.get("g", "")
+    if not wanted.startswith("/"):
+        wanted = f"/{name}/{wanted}" if wanted else ""
+    return Route(Action.SIGN_IN, opening(path_inside(wanted, name) if wanted else ""))
+
+
+def opening(to: str = "") -> str:
+    """The address on a repository's host where signing in begins; afterwards on to `to`."""
+    return f"{OURS}/open" + (f"?{urlencode({'to': to})}" if to else "")
+
+
+def path_inside(wanted: str, name: str) -> str:
+    """What was asked for when it is a path of this host, else the repository's front page.
+
+    It becomes a Location: no other host, in whatever spelling, and no second header.
+    """
+    front = f"/{name}"
+    if not wanted.startswith("/") or wanted.startswith("//") or "\\" in wanted:
+        return front
+    if any(character < " " or character == "\x7f" for character in wanted):
+        return front
+    path = quote(wanted, safe="/?&=%:;,@+$!*'()~-._[]|")
+    is_loop = path.startswith(OURS) or page_of(path) == "login" or path.startswith("/login")
+    return front if is_loop or len(path) > LONGEST_PATH else path
 
 
 def is_raw_page(target: str) -> bool:
