@@ -20,8 +20,11 @@ from fossilrepo.cli import (
     context,
     doctor,
     imports,
+    invitations,
+    mail,
     options,
     output,
+    people,
     repo,
     serve,
     status,
@@ -40,7 +43,10 @@ repo.app.command("import")(imports.import_)
 repo.app.add_typer(trash.app, name="trash")
 app.add_typer(repo.app, name="repo")
 app.add_typer(backup.app, name="backup")
+for name, command in (*people.COMMANDS.items(), *invitations.COMMANDS.items()):
+    user.app.command(name)(command)
 app.add_typer(user.app, name="user")
+app.add_typer(mail.app, name="mail")
 app.add_typer(tokens.app, name="api-token")
 app.command("audit")(audit.audit)
 app.add_typer(config.app, name="config")

@@ -49,6 +49,10 @@ class Mail:
             await client.send_message(message)
         log.info("mail sent: %s", subject)
 
+    async def send_trial(self, to: str) -> None:
+        text = "This message was sent to see whether mail works. It does.\n"
+        await self.send(to, "A trial message of fossilrepo", text)
+
     async def check(self) -> None:
         """Connect, prove who we are, and leave; Unavailable says why not."""
         async with self._connected() as client:
