@@ -8,6 +8,7 @@ import pytest
 
 from fossilrepo.cli.audit import moment
 from fossilrepo.errors import InvalidInput
+from tests.helpers import smtp
 from tests.helpers.command import Command
 
 PASSWORD = "four random words"
@@ -116,3 +117,78 @@ def test_a_moment_is_rfc_3339_a_date_or_a_duration_ago() -> None:
     for text in ("", "soon", "5", "99999999999d ago", "2026-13-01"):
         with pytest.raises(InvalidInput):
             moment(text)
+
+
+def test_a_person_is_shown_renamed_configured_and_leaves(command: Command) -> None:
+    command("user", "create", "ada", "--admin")
+    command("user", "create", "bob")
+    command("user", "configure", "bob", "--name", "Bob B", "--email", "bob@example.org")
+    command.refused(2, "user", "configure", "bob", "--email", "no address")
+    assert command("user", "rename", "bob", "robert").out == "renamed bob to robert\n"
+    shown = command("user", "show", "robert", "--json").json
+    assert (shown["name"], shown["former_logins"]) == ("Bob B", ["bob"])
+    assert shown["memberships"] == [] and shown["second_factor"] is False
+    assert "bob@example.org" in command("user", "show", "robert").out
+    assert "no person" in command.refused(1, "user", "show", "bob")
+    assert "never used again" in command.refused(1, "user", "create", "bob")
+    assert command("user", "admin", "robert", "on", "--json").json["admin"] is True
+    command("user", "admin", "ada", "off")
+    assert "last administrator" in command.refused(1, "user", "admin", "robert", "off")
+    command.refused(2, "user", "admin", "ada", "maybe")
+    assert "--yes" in command.refused(2, "user", "delete", "ada")
+    assert command("user", "delete", "ada", "--yes", "--json").json["deleted"] is True
+    assert [user["login"] for user in command("user", "list", "--json").json] == ["robert"]
+    assert "never used again" in command.refused(1, "user", "create", "ada")
+
+
+def test_links_are_printed_alone_and_invitations_end(command: Command) -> None:
+    command("user", "create", "ada", "--admin")
+    made = command("user", "invite", "--org", "main", "--email", "bob@example.org")
+    assert made.err == "" and "/invite/" in made.out and made.out.count("\n") == 1
+    (waiting,) = command("user", "invitations", "--json").json
+    assert (waiting["org"], waiting["email"]) == ("main", "bob@example.org")
+    assert "bob@example.org" in command("user", "invitations").out
+    command("user", "uninvite", waiting["id"])
+    assert command("user", "invitations", "--json").json == []
+    command.refused(1, "user", "uninvite", waiting["id"])
+    command.refused(2, "user", "invite", "--org", "main", "--team", "nowhere")
+    link = command("user", "reset-link", "ada")
+    assert link.err == "" and "/reset/" in link.out and link.out.count("\n") == 1
+    token = link.out.strip().rpartition("/")[2]
+    assert token not in command("audit", "--json").out
+    assert token not in (command.data / "logs" / "commands.log").read_text()
+
+
+def test_a_file_of_people_is_taken_whole(command: Command) -> None:
+    file = command.folder / "people.csv"
+    file.write_text("login,name,org\nbob,Bob,main\nroot,,\n")
+    assert "line 3" in command.refused(2, "user", "import", "people.csv")
+    assert command("user", "list", "--json").json == []
+    file.write_text("login,name,org\nbob,Bob,main\neve,,\n")
+    told = command("user", "import", "people.csv").out
+    assert told.count("/reset/") == 2
+    assert len(command("user", "list", "--json").json) == 2
+    command.refused(2, "user", "import", "no-such.csv")
+
+
+def test_mail_is_tried_and_doctor_says_whether_it_works(command: Command) -> None:
+    assert "mail.server" in command.refused(1, "mail", "test", "bob@example.org")
+    with smtp.running(password="a secret of the mail server") as post:
+        configured = command.with_env(
+            {
+                "FOSSILREPO_MAIL__SERVER": post.server,
+                "FOSSILREPO_MAIL__SECURITY": "none",
+                "FOSSILREPO_MAIL__SENDER": "fossil@example.org",
+                "FOSSILREPO_MAIL__USER": "fossil",
+                "FOSSILREPO_MAIL__PASSWORD": "a secret of the mail server",
+            }
+        )
+        assert "took a message" in configured("mail", "test", "bob@example.org").out
+        assert post.recipients == ["bob@example.org"]
+        assert "a secret" not in configured("config", "show").out
+        checks = {c["name"]: c["result"] for c in configured.run("doctor", "--json").json}
+        assert checks["mail"] == "ok"
+    told = configured.refused(1, "mail", "test", "bob@example.org")
+    assert post.server in told and "a secret" not in told
+    checks = {c["name"]: c["result"] for c in configured.run("doctor", "--json").json}
+    assert checks["mail"] == "fail"
