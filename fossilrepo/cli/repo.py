@@ -7,6 +7,7 @@ from elsewhere are in `imports`, what was deleted in `trash`.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -289,3 +290,40 @@ def export(
     text = f"exported {name} to {output.clean(file)} ({output.size(size)}, {people})"
     written = {"name": name, "file": str(file), "size_bytes": size, "with_users": with_users}
     output.result(written, as_json, text)
+
+
+@app.command()
+def elevate(
+    name: Name,
+    login: Annotated[
+        str, typer.Option("--login", metavar="LOGIN", help="Which administrator of the site.")
+    ] = "",
+    end: Annotated[bool, typer.Option("--end", help="Take it back now.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give an administrator of the site Fossil's setup right, for 15 minutes.
+
+    For the pages below Admin in the repository; what runs commands stays
+    switched off. Both the beginning and the end are in the audit log.
+    """
+
+    async def work(services: Services) -> tuple[str, datetime | None]:
+        who = login or await _only_admin(services)
+        if end:
+            await services.elevation.end(ACTOR, name, who)
+            return who, None
+        return who, await services.elevation.elevate(ACTOR, name, who)
+
+    who, until = context.run(work)
+    text = f"{who} may set up {name} no more"
+    if until is not None:
+        text = f"{who} may set up {name} until {iso(until)}"
+    output.result({"name": name, "login": who, "until": iso(until)}, as_json, text)
+
+
+async def _only_admin(services: Services) -> str:
+    people = await services.accounts.users()
+    admins = [user.login for user in people if user.is_admin and not user.disabled]
+    if len(admins) != 1:
+        raise InvalidInput("say for whom", hint="add --login LOGIN", field="login")
+    return admins[0]

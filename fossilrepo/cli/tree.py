@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from fossilrepo import __version__
 from fossilrepo.cli import (
+    access_key,
     audit,
     backup,
     config,
@@ -22,6 +23,7 @@ from fossilrepo.cli import (
     imports,
     invitations,
     mail,
+    native,
     options,
     output,
     people,
@@ -48,6 +50,8 @@ for name, command in (*people.COMMANDS.items(), *invitations.COMMANDS.items()):
 app.add_typer(user.app, name="user")
 app.add_typer(mail.app, name="mail")
 app.add_typer(tokens.app, name="api-token")
+app.add_typer(native.app, name="native")
+app.add_typer(access_key.app, name="access-key")
 app.command("audit")(audit.audit)
 app.add_typer(config.app, name="config")
 
