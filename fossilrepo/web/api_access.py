@@ -171,10 +171,10 @@ CALLS = (
     Call(
         "POST",
         _ONE + "/elevation",
-        _ADMIN,
+        _IN,
         elevate,
         "Take the setup right for 15 minutes",
         answer=m.ElevationAnswer,
     ),
-    Call("DELETE", _ONE + "/elevation", _ADMIN, end_elevation, "Give it back", status=204),
+    Call("DELETE", _ONE + "/elevation", _IN, end_elevation, "Give it back", status=204),
 )

@@ -17,6 +17,8 @@ from tests.helpers.site import Answer, Browser, Site, roomy, served
 PUBLIC = {
     *("GET /", "GET /login", "POST /login", "GET /setup/{token}", "POST /setup/{token}"),
     *("GET /healthz", "GET /readyz", "GET /metrics", "GET /internal/tls-ask", "GET /robots.txt"),
+    *("GET /invite/{token}", "POST /invite/{token}", "GET /reset/{token}", "POST /reset/{token}"),
+    *("GET /forgot", "POST /forgot"),
     *("GET /api/v1/openapi.json", "GET /{name:[a-z0-9-]+}", "GET /static/{rest:.+}"),
 }
 # All others, by how they begin; the first that fits counts. Of the repositories, the
@@ -29,8 +31,8 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"\w+ /backups/-/(gone|previews)/", Who.SIGNED_IN),
     (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
-    (r"\w+ /api/v1/(repositories|imports|trash|jobs)(/|$)", Who.SIGNED_IN),
-    (r"\w+ /api/v1/(backup|users|status|doctor)(/|$)", Who.ADMIN),
+    (r"\w+ /api/v1/(repositories|imports|trash|jobs|invitations)(/|$)", Who.SIGNED_IN),
+    (r"\w+ /api/v1/(backup|users|status|doctor|mail)(/|$)", Who.ADMIN),
 )
 ROUTES = table()
 CHANGES = [route for route in ROUTES if route.changes]
