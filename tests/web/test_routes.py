@@ -32,7 +32,7 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
     (r"\w+ /api/v1/(repositories|imports|trash|jobs|invitations)(/|$)", Who.SIGNED_IN),
-    (r"\w+ /api/v1/(backup|users|status|doctor|mail)(/|$)", Who.ADMIN),
+    (r"\w+ /api/v1/(backup|elevations|natives|users|status|doctor|mail)(/|$)", Who.ADMIN),
 )
 ROUTES = table()
 CHANGES = [route for route in ROUTES if route.changes]
