@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fossilrepo.cli import context, options, output
+from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def test(
     """Send a message, and say what the server said."""
 
     async def work(services: Services) -> str:
-        await services.mail.send_trial(address)
+        await services.mail.send_trial(ACTOR, address)
         return services.mail.server
 
     server = context.run(work)

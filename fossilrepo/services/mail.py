@@ -19,8 +19,8 @@ from email.utils import formatdate, make_msgid, parseaddr
 import aiosmtplib
 
 from fossilrepo.config import Settings, mail_password
-from fossilrepo.errors import InvalidInput, Unavailable
-from fossilrepo.models import check_text
+from fossilrepo.errors import Forbidden, InvalidInput, Unavailable
+from fossilrepo.models import Actor, check_text
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,10 @@ class Mail:
             await client.send_message(message)
         log.info("mail sent: %s", subject)
 
-    async def send_trial(self, to: str) -> None:
+    async def send_trial(self, actor: Actor, to: str) -> None:
+        """For administrators of the site, to see whether mail works."""
+        if not actor.is_admin:
+            raise Forbidden("only an administrator of the site may do this")
         text = "This message was sent to see whether mail works. It does.\n"
         await self.send(to, "A trial message of fossilrepo", text)
 

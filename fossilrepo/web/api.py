@@ -1,8 +1,8 @@
 """The API: the same actions as the site and the command line, in JSON.
 
-Owns its table of routes, with the backups' beside it; `openapi.json` is made from that
-table, so neither can say what the other does not. Bodies are checked by their models,
-everything else by the services.
+Owns its table of routes, with those of people and backups beside it; `openapi.json` is made
+from that table, so neither can say what the other does not. Bodies are checked by their
+models, everything else by the services.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from fossilrepo.errors import Forbidden
-from fossilrepo.models import Repository, RepositoryState, User, iso
-from fossilrepo.web import api_backups, forms
+from fossilrepo.models import Repository
+from fossilrepo.web import api_access, api_backups, api_persons, forms
 from fossilrepo.web import api_models as m
 from fossilrepo.web.api_call import BASE, Call, job_answer
 from fossilrepo.web.pages_job import find as find_job
@@ -93,10 +92,8 @@ async def export(visit: Visit, _body: None) -> object:
 
 async def sync_password(visit: Visit, _body: None) -> object:
     repository = await visit.services.repos.get(visit.reader, visit.path("name"))
-    if repository.state is RepositoryState.BROKEN:
-        raise Forbidden("this repository is not served", hint=repository.reason)
     login = visit.actor.login
-    password = await visit.services.accounts.sync_password(login, repository)
+    password = await visit.services.opening.password(visit.actor, login, repository)
     return {"login": login, "password": password}
 
 
@@ -169,51 +166,6 @@ async def purge(visit: Visit, _body: None) -> object:
     return None
 
 
-# People
-
-
-async def users(visit: Visit, _body: None) -> object:
-    return {"users": [_user(user) for user in await visit.services.accounts.users()]}
-
-
-async def create_user(visit: Visit, body: m.NewUser) -> object:
-    user = await visit.services.accounts.create_user(
-        visit.actor,
-        body.login,
-        name=body.name,
-        email=body.email,
-        is_admin=body.is_admin,
-        password=body.password.get_secret_value(),
-    )
-    return _user(user)
-
-
-async def user(visit: Visit, _body: None) -> object:
-    return _user(await visit.services.accounts.user(visit.path("login")))
-
-
-async def disable(visit: Visit, _body: None) -> object:
-    accounts = visit.services.accounts
-    return _user(await accounts.set_disabled(visit.actor, visit.path("login"), True))
-
-
-async def enable(visit: Visit, _body: None) -> object:
-    accounts = visit.services.accounts
-    return _user(await accounts.set_disabled(visit.actor, visit.path("login"), False))
-
-
-async def set_password(visit: Visit, body: m.NewPassword) -> object:
-    await visit.services.accounts.set_password(
-        visit.actor, visit.path("login"), body.password.get_secret_value()
-    )
-    return None
-
-
-async def rotate(visit: Visit, _body: None) -> object:
-    await visit.services.accounts.rotate(visit.actor, visit.path("login"))
-    return None
-
-
 # The host
 
 
@@ -233,18 +185,6 @@ async def description(_visit: Visit, _body: None) -> object:
 
 def _repository(visit: Visit, repository: Repository) -> dict[str, Any]:
     return visit.services.repos.describe(repository)
-
-
-def _user(user: User) -> dict[str, Any]:
-    return {
-        "login": user.login,
-        "name": user.name,
-        "email": user.email,
-        "is_admin": user.is_admin,
-        "disabled": user.disabled,
-        "created_at": iso(user.created_at),
-        "last_seen": iso(user.last_seen),
-    }
 
 
 _ALL, _ONE = "/repositories", "/repositories/{name}"
@@ -294,23 +234,10 @@ CALLS = (
     Call("GET", "/trash", _IN, trash, "What was deleted", answer=m.Trash),
     Call("POST", "/trash/{id}/restore", _IN, restore, "Bring back", m.BackAs, _REPOSITORY),
     Call("DELETE", "/trash/{id}", _IN, purge, "Delete for ever", status=204),
-    Call("GET", "/users", _ADMIN, users, "People", answer=m.UsersAnswer),
-    Call("POST", "/users", _ADMIN, create_user, "Create a person", m.NewUser, m.UserAnswer, 201),
-    Call("GET", "/users/{login}", _ADMIN, user, "One person", answer=m.UserAnswer),
-    Call("POST", "/users/{login}/disable", _ADMIN, disable, "Disable", answer=m.UserAnswer),
-    Call("POST", "/users/{login}/enable", _ADMIN, enable, "Enable", answer=m.UserAnswer),
-    Call(
-        "POST",
-        "/users/{login}/password",
-        _ADMIN,
-        set_password,
-        "Set a password",
-        m.NewPassword,
-        status=204,
-    ),
-    Call("POST", "/users/{login}/rotate", _ADMIN, rotate, "New Fossil passwords", status=204),
     Call("GET", "/status", _ADMIN, status, "How the host is doing", answer=m.Status),
     Call("GET", "/doctor", _ADMIN, doctor, "Every check, which takes seconds", answer=m.Doctor),
+    *api_persons.CALLS,
+    *api_access.CALLS,
     *api_backups.CALLS,
     Call("GET", "/openapi.json", Who.PUBLIC, description, "This description", raw=True),
 )

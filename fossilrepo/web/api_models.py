@@ -69,18 +69,6 @@ class NewImport(Body):
         return self
 
 
-class NewUser(Body):
-    login: str
-    name: str = ""
-    email: str = ""
-    is_admin: bool = False
-    password: SecretStr = SecretStr("")
-
-
-class NewPassword(Body):
-    password: SecretStr
-
-
 class RepositoryAnswer(Answer):
     id: str
     name: str | None
@@ -133,20 +121,6 @@ class JobAnswer(Answer):
 
 class JobsAnswer(Answer):
     jobs: list[JobAnswer]
-
-
-class UserAnswer(Answer):
-    login: str
-    name: str
-    email: str
-    is_admin: bool
-    disabled: bool
-    created_at: datetime
-    last_seen: datetime | None
-
-
-class UsersAnswer(Answer):
-    users: list[UserAnswer]
 
 
 class SyncPassword(Answer):

@@ -16,7 +16,8 @@ import pytest
 from fossilrepo.config import Settings
 from fossilrepo.models import Actor
 from fossilrepo.web.api import CALLS
-from fossilrepo.web.api_models import JobAnswer, RepositoryAnswer, Status, UserAnswer
+from fossilrepo.web.api_models import JobAnswer, RepositoryAnswer, Status
+from fossilrepo.web.api_person_models import UserAnswer
 from tests.helpers.poll import until
 from tests.helpers.site import ADMIN, PASSWORD, Answer, Browser, Site, roomy, served
 
