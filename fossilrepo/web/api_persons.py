@@ -18,8 +18,8 @@ async def users(visit: Visit, _body: None) -> object:
     return {"users": [described(user) for user in await visit.services.accounts.users()]}
 
 
-async def create(visit: Visit, body: m.NewUser) -> object:
-    user = await visit.services.accounts.create_user(
+async def create_user(visit: Visit, body: m.NewUser) -> object:
+    made = await visit.services.accounts.create_user(
         visit.actor,
         body.login,
         name=body.name,
@@ -27,7 +27,7 @@ async def create(visit: Visit, body: m.NewUser) -> object:
         is_admin=body.is_admin,
         password=body.password.get_secret_value(),
     )
-    return described(user)
+    return described(made)
 
 
 async def import_people(visit: Visit, body: m.PeopleFile) -> object:
@@ -35,7 +35,7 @@ async def import_people(visit: Visit, body: m.PeopleFile) -> object:
     return {"users": [asdict(one) for one in made]}
 
 
-async def show(visit: Visit, _body: None) -> object:
+async def user(visit: Visit, _body: None) -> object:
     people, login = visit.services.people, visit.path("login")
     profile = await people.show(visit.actor, login)
     return described(profile.user) | {
@@ -46,14 +46,14 @@ async def show(visit: Visit, _body: None) -> object:
     }
 
 
-async def configure(visit: Visit, body: m.UserChanges) -> object:
+async def configure_user(visit: Visit, body: m.UserChanges) -> object:
     login = visit.path("login")
     return described(
         await visit.services.people.configure(visit.actor, login, name=body.name, email=body.email)
     )
 
 
-async def rename(visit: Visit, body: m.NewLogin) -> object:
+async def rename_user(visit: Visit, body: m.NewLogin) -> object:
     login = visit.path("login")
     return described(await visit.services.people.rename(visit.actor, login, body.login))
 
@@ -63,7 +63,7 @@ async def set_admin(visit: Visit, body: m.SiteRole) -> object:
     return described(await visit.services.people.set_admin(visit.actor, login, body.is_admin))
 
 
-async def delete(visit: Visit, _body: None) -> object:
+async def delete_user(visit: Visit, _body: None) -> object:
     await visit.services.people.delete(visit.actor, visit.path("login"))
     return None
 
@@ -113,7 +113,7 @@ async def invite(visit: Visit, body: m.NewInvitation) -> object:
     return asdict(made)
 
 
-async def revoke(visit: Visit, _body: None) -> object:
+async def revoke_invitation(visit: Visit, _body: None) -> object:
     await visit.services.invitations.revoke(visit.actor, visit.path("id"))
     return None
 
@@ -139,7 +139,7 @@ _ALL, _ONE, _USER = "/users", "/users/{login}", m.UserAnswer
 _IN, _ADMIN = Who.SIGNED_IN, Who.ADMIN
 CALLS = (
     Call("GET", _ALL, _ADMIN, users, "People", answer=m.UsersAnswer),
-    Call("POST", _ALL, _ADMIN, create, "Create a person", m.NewUser, _USER, 201),
+    Call("POST", _ALL, _ADMIN, create_user, "Create a person", m.NewUser, _USER, 201),
     Call(
         "POST",
         _ALL + "/import",
@@ -150,10 +150,10 @@ CALLS = (
         m.ImportedPeople,
         201,
     ),
-    Call("GET", _ONE, _ADMIN, show, "One person", answer=m.ProfileAnswer),
-    Call("PATCH", _ONE, _ADMIN, configure, "Change name or e-mail", m.UserChanges, _USER),
-    Call("DELETE", _ONE, _ADMIN, delete, "Let a person leave", status=204),
-    Call("POST", _ONE + "/rename", _ADMIN, rename, "Another login", m.NewLogin, _USER),
+    Call("GET", _ONE, _ADMIN, user, "One person", answer=m.ProfileAnswer),
+    Call("PATCH", _ONE, _ADMIN, configure_user, "Change name or e-mail", m.UserChanges, _USER),
+    Call("DELETE", _ONE, _ADMIN, delete_user, "Let a person leave", status=204),
+    Call("POST", _ONE + "/rename", _ADMIN, rename_user, "Another login", m.NewLogin, _USER),
     Call("POST", _ONE + "/admin", _ADMIN, set_admin, "Administrator or not", m.SiteRole, _USER),
     Call("POST", _ONE + "/disable", _ADMIN, disable, "Disable", answer=_USER),
     Call("POST", _ONE + "/enable", _ADMIN, enable, "Enable", answer=_USER),
@@ -185,6 +185,6 @@ CALLS = (
         query=("org",),
     ),
     Call("POST", "/invitations", _IN, invite, "Invite", m.NewInvitation, m.InvitedAnswer, 201),
-    Call("DELETE", "/invitations/{id}", _IN, revoke, "End an invitation", status=204),
+    Call("DELETE", "/invitations/{id}", _IN, revoke_invitation, "End an invitation", status=204),
     Call("POST", "/mail/test", _ADMIN, trial_mail, "Try the mail server", m.TrialMail, status=204),
 )
