@@ -35,6 +35,7 @@ from fossilrepo.services.mending import CHILD
 from fossilrepo.services.shelf import SUFFIX
 from fossilrepo.tools import jail, litestream
 from fossilrepo.tools.jail import Walls
+from fossilrepo.web import opening
 from fossilrepo.web.app import make_app
 from fossilrepo.web.connections import HeadDeadline
 from fossilrepo.web.gateway import Gateway
@@ -345,6 +346,8 @@ async def _start_site(
         upstream=port.upstream,
         read_only_reason=services.health.read_only_reason,
         former=services.repos.former.present,
+        ours=opening.answer,
+        key_used=services.access_keys.used,
     )
     app = make_app(services, gateway)
     deadline = HeadDeadline()

@@ -1,5 +1,6 @@
 /* What scripts add to pages that work without them: copy buttons, the progress of
-   an upload, open logs that stay open, and the focus after a page was put in place. */
+   an upload, open logs that stay open, the focus after a page was put in place, and a
+   form that sends itself. */
 "use strict";
 
 function prepare(root) {
@@ -93,3 +94,5 @@ document.addEventListener("htmx:afterSettle", (event) => {
 });
 
 prepare(document);
+/* Before the page is wholly loaded, so that going back does not come here again. */
+document.querySelector("form[data-submit]")?.submit();

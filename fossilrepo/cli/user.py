@@ -161,7 +161,7 @@ def sync_password(
 
     async def work(services: Services) -> str:
         repository = await services.repos.get(ACTOR, name)
-        return await services.accounts.sync_password(login, repository)
+        return await services.opening.password(ACTOR, login, repository)
 
     word = context.run(work)
     output.result({"login": login, "repository": name, "password": word}, as_json, word)

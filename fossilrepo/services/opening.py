@@ -180,7 +180,11 @@ class Opening:
     async def has_own_users(self, actor: Actor, name: str) -> bool:
         """Whether somebody can sign in there who is no person of this site."""
         place = await self._readable(actor, name)
-        natives = await asyncio.to_thread(fossil_users.natives, self._file(place))
+        try:
+            natives = await asyncio.to_thread(fossil_users.natives, self._file(place))
+        except FossilrepoError as error:
+            log.info("the users of %s cannot be read now: %s", name, error)
+            return False
         return any(one.has_password and not one.adopted for one in natives)
 
     async def mark(self, name: str) -> str:

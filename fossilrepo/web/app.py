@@ -15,6 +15,7 @@ from fossilrepo.services import Services
 from fossilrepo.web import (
     api,
     health,
+    opening,
     pages_account,
     pages_backups,
     pages_entry,
@@ -68,6 +69,7 @@ def table() -> tuple[Route, ...]:
         *pages_import.ROUTES,
         *pages_trash.ROUTES,
         *pages_repository.ROUTES,
+        *opening.ROUTES,
         *pages_restore.ROUTES,
         *pages_settings.ROUTES,
         *pages_job.ROUTES,

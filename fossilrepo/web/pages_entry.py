@@ -53,6 +53,8 @@ async def sign_in(visit: Visit) -> web.StreamResponse:
 
 async def sign_out(visit: Visit) -> web.StreamResponse:
     await visit.services.accounts.sign_out(auth.session_cookie(visit.request))
+    if visit.actor.user_id is not None:
+        await visit.services.opening.sign_out_everywhere(visit.actor.user_id)
     response = render.see("/login")
     auth.end_session(response, visit.services)
     return response

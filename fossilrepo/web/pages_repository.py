@@ -9,9 +9,11 @@ from typing import Any
 
 from aiohttp import web
 
-from fossilrepo.errors import Forbidden, FossilrepoError
+from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import Repository, RepositoryState
+from fossilrepo.rights import Role
 from fossilrepo.web import render
+from fossilrepo.web.hosts import opening
 from fossilrepo.web.safety import safety
 from fossilrepo.web.visit import Route, Visit, Who
 
@@ -26,13 +28,8 @@ async def show(visit: Visit) -> web.StreamResponse:
 async def password(visit: Visit) -> web.StreamResponse:
     """What the person types for this repository in Fossil; a page that nobody keeps."""
     repository = await visit.services.repos.get(visit.reader, visit.path("name"))
-    if not _has_account(visit, repository):
-        raise Forbidden(
-            "you have no account in this repository",
-            hint="ask an administrator of the site",
-        )
-    login = visit.actor.login
-    secret = await visit.services.accounts.sync_password(login, repository)
+    actor = visit.actor
+    secret = await visit.services.opening.password(actor, actor.login, repository)
     template = "piece_password.html" if visit.is_htmx else "repository_password.html"
     return render.page(visit, template, repository=repository, secret=secret)
 
@@ -40,12 +37,15 @@ async def password(visit: Visit) -> web.StreamResponse:
 async def _known(visit: Visit, repository: Repository) -> dict[str, Any]:
     repos, links = visit.services.repos, visit.services.links
     name = repository.label
-    login = visit.actor.login if _has_account(visit, repository) else None
+    role = await _role_in_fossil(visit, repository)
+    login = visit.actor.login if role else None
     known: dict[str, Any] = {
         "repository": repository,
         "url": links.repo_url(name),
+        "open_url": links.repo_url(name).rstrip("/") + opening(f"/{name}"),
         "safe": safety(visit.services.replication, repository.id, tells_why=visit.actor.is_admin),
-        "has_account": login is not None,
+        "has_account": role is not None,
+        "role": role,
         "clone": f"fossil clone {links.clone_url(name, login)} {name}.fossil",
         "path_clone": f"fossil clone {links.path_clone_url(name, login)} {name}.fossil",
         "checkins": [],
@@ -61,10 +61,11 @@ async def _known(visit: Visit, repository: Repository) -> dict[str, Any]:
     return known
 
 
-def _has_account(visit: Visit, repository: Repository) -> bool:
-    """Only administrators of the site are people inside repositories, for now."""
-    served = repository.state in (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
-    return served and visit.actor.is_admin
+async def _role_in_fossil(visit: Visit, repository: Repository) -> Role | None:
+    """The visitor's; who only reads is written into it when they open it or see the password."""
+    if repository.state not in (RepositoryState.ACTIVE, RepositoryState.ARCHIVED):
+        return None
+    return (await visit.services.access.effective(visit.actor, repository)).role
 
 
 ROUTES = (

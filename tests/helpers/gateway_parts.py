@@ -132,13 +132,16 @@ class Site:
         return f"{name}.{self.domain}:{self.port}"
 
     async def raw(self, request: bytes, seconds: float = 15.0, name: str = "demo") -> bytes:
-        """Everything that comes back for these very bytes; TLS is asked for as NAME.DOMAIN."""
+        """Everything that comes back for these very bytes.
+
+        TLS is asked for as NAME.DOMAIN, without a name as DOMAIN.
+        """
         secure = ssl._create_unverified_context() if self.tls else None  # noqa: S323
         reader, writer = await asyncio.open_connection(
             "127.0.0.1",
             self.port,
             ssl=secure,
-            server_hostname=f"{name}.{self.domain}" if self.tls else None,
+            server_hostname=f"{name}.{self.domain}".lstrip(".") if self.tls else None,
         )
         try:
             writer.write(request)
@@ -155,7 +158,8 @@ class Site:
         length = f"Content-Length: {len(body)}\r\n" if body or method == "POST" else ""
         head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{length}{headers}"
         request = f"{head}Connection: close\r\n\r\n".encode() + body
-        return Answer(await self.raw(request, name=host.partition(".")[0]))
+        name, dot, _ = host.partition(".")
+        return Answer(await self.raw(request, name=name if dot else ""))
 
 
 class Answer:

@@ -11,7 +11,7 @@ import atexit
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -25,8 +25,10 @@ from fossilrepo.config import Limits, Settings
 from fossilrepo.core import open_services
 from fossilrepo.models import Actor, HostState
 from fossilrepo.services import Services
+from fossilrepo.web import opening
 from fossilrepo.web.app import make_app
 from fossilrepo.web.gateway import Gateway
+from fossilrepo.web.gateway_stream import Upstream
 from fossilrepo.web.middleware import public_url
 
 PASSWORD = "correct horse battery"
@@ -173,10 +175,12 @@ async def served(
     *,
     empty: bool = False,
     beside: Sequence[tuple[str, str, Any]] = (),
+    fossil: Callable[[], Upstream | None] = lambda: None,
 ) -> AsyncIterator[Site]:
     """The site with the administrator `ada`, or `empty` as on the first day.
 
-    `beside` are routes (method, path, handler) that go past the site's own table.
+    `beside` are routes (method, path, handler) that go past the site's own table; `fossil`
+    tells where a `fossil server` on the served names answers.
     """
     peopled = None if empty else await _template()
     if peopled:
@@ -191,7 +195,9 @@ async def served(
             settings=settings,
             public=lambda: public_url(services),
             lookup=lookup,
-            upstream=lambda: None,
+            upstream=fossil,
+            ours=opening.answer,
+            key_used=services.access_keys.used,
         )
         app = make_app(services, gateway)
         for method, path, handler in beside:

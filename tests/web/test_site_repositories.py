@@ -111,9 +111,10 @@ async def test_people_see_what_they_may_know_of(site: Site) -> None:
     assert "a-private" not in page
     assert (await browser.get("/repos/a-private")).status == 404
     shown = (await browser.get("/repos/a-public")).text
-    assert f"fossil clone http://a-public.localhost:{site.port}/ a-public.fossil" in shown
+    assert f"fossil clone http://bob@a-public.localhost:{site.port}/ a-public.fossil" in shown
     assert "Settings" not in shown
-    assert (await browser.get("/repos/a-public/password")).status == 403
+    assert (await browser.get("/repos/a-public/password")).status == 200
+    assert (await browser.get("/repos/a-private/password")).status == 404
 
 
 async def test_the_fossil_password_is_shown_on_request_only(site: Site) -> None:
