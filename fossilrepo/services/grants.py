@@ -1,15 +1,52 @@
-"""Grants: a role on a repository or on all of an organization, to a person or to a team."""
+"""Grants: a role on a repository or on all of an organization, to a person or to a team.
+
+Owns giving and taking them, and who can do what here and why. The administrators of a
+repository grant on it, the owners of an organization on all of it.
+"""
 
 from __future__ import annotations
 
-from fossilrepo.db.access import AccessStore
+from dataclasses import dataclass
+from datetime import datetime
+
+from fossilrepo.db.access import AccessStore, Drift
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.services.access import Access
+from fossilrepo.errors import Forbidden, InvalidInput, NotFound
+from fossilrepo.models import AccessKey, Actor, Repository, RepositoryState, User, now
+from fossilrepo.rights import Effective, Organization, Role
+from fossilrepo.services.access import Access, no_repository
 from fossilrepo.services.audit import Audit
-from fossilrepo.services.natives import Natives
+from fossilrepo.services.natives import Natives, NativeView
+from fossilrepo.services.organizations import GrantView, no_team, view
 from fossilrepo.services.projection import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class AccessReport:
+    """Who can do what in one repository, and why. `elevated`: logins, each until when."""
+
+    repository: Repository
+    people: tuple[tuple[User, Effective], ...]
+    grants: tuple[GrantView, ...]
+    natives: tuple[NativeView, ...]
+    keys: tuple[AccessKey, ...]
+    elevated: tuple[tuple[str, datetime], ...]
+    drifts: tuple[Drift, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a grant is: on a repository, or on all of an organization."""
+
+    name: str
+    org: Organization
+    repository: Repository | None = None
+
+    @property
+    def keys(self) -> dict[str, str | int]:
+        return {"repository_id": self.repository.id} if self.repository else {"org_id": self.org.id}
 
 
 class Grants:
@@ -32,3 +69,158 @@ class Grants:
         self._natives = natives
         self._projection = projection
         self._audit = audit
+
+    async def grant(
+        self,
+        actor: Actor,
+        role: Role,
+        *,
+        repository: str | None = None,
+        org: str | None = None,
+        user: str | None = None,
+        team: str | None = None,
+    ) -> GrantView:
+        """Give the role, in place of one given before, on one place to one holder.
+
+        `team` is TEAM or ORG/TEAM and must belong to the repository's organization.
+        """
+        place = await self._place(actor, repository, org)
+        holder, keys = await self._holder(place, user, team, living=True)
+        before = await self._store.grant(role, granted_by=actor.login, **place.keys, **keys)  # type: ignore[arg-type]
+        await self._audit.record(
+            actor, "grant", place.name, to=holder, before=before, after=role, **_id_of(place)
+        )
+        await self._project(place)
+        directory = await self._access.directory()
+        found = next(
+            grant
+            for grant in directory.grants
+            if all(getattr(grant, key) == value for key, value in {**place.keys, **keys}.items())
+        )
+        return view(found, directory, place.name)
+
+    async def revoke(
+        self,
+        actor: Actor,
+        *,
+        repository: str | None = None,
+        org: str | None = None,
+        user: str | None = None,
+        team: str | None = None,
+    ) -> None:
+        """Take it away; NotFound when there was none. Other grants may still give a role."""
+        place = await self._place(actor, repository, org)
+        holder, keys = await self._holder(place, user, team, living=False)
+        before = await self._store.revoke(**place.keys, **keys)  # type: ignore[arg-type]
+        if before is None:
+            raise NotFound(
+                f"{holder} has no grant on {place.name}",
+                hint="`fossilrepo access NAME` says where a role comes from",
+                field="team" if team else "user",
+            )
+        await self._audit.record(
+            actor, "revoke", place.name, to=holder, before=before.role, after=None, **_id_of(place)
+        )
+        await self._project(place)
+
+    async def access(self, actor: Actor, name: str) -> AccessReport:
+        """For the repository's administrators."""
+        repository = await self._repository(actor, name)
+        directory = await self._access.directory()
+        elevated = [
+            (directory.users[one.user_id].login, one.until)
+            for one in await self._inside.elevations()
+            if one.repository_id == repository.id
+            and one.until > now()
+            and one.user_id in directory.users
+        ]
+        return AccessReport(
+            repository=repository,
+            people=tuple(await self._access.who(repository)),
+            grants=tuple(view(g, directory, name) for g in directory.grants_on(repository)),
+            natives=await self._natives_of(actor, repository),
+            keys=tuple(await self._inside.keys(repository.id)),
+            elevated=tuple(elevated),
+            drifts=tuple(await self._inside.drifts(repository.id)),
+        )
+
+    async def where(self, actor: Actor, login: str) -> list[tuple[Repository, Effective]]:
+        """Every repository where the person may do anything: for themselves and for who runs
+        the site."""
+        if not actor.is_admin and actor.login != login:
+            raise Forbidden("only an administrator of the site may look at other people")
+        user = await self._people.user(login)
+        if user is None:
+            raise NotFound(f"there is no person with the login {login[:40]!r}", field="login")
+        return await self._access.where(user)
+
+    # Within
+
+    async def _natives_of(self, actor: Actor, repository: Repository) -> tuple[NativeView, ...]:
+        if repository.state is RepositoryState.BROKEN:
+            return ()
+        return await self._natives.list(actor, repository.label)
+
+    async def _repository(self, actor: Actor, name: str) -> Repository:
+        repository = await self._repositories.by_name(name)
+        if repository is None:
+            raise no_repository(name)
+        await self._access.require(actor, repository, Role.ADMIN)
+        return repository
+
+    async def _place(self, actor: Actor, repository: str | None, org: str | None) -> _Place:
+        if (repository is None) == (org is None):
+            raise InvalidInput(
+                "a grant is on one repository or on one organization",
+                hint="name the repository, or give --org",
+            )
+        if org is not None:
+            found = await self._access.owned(actor, org)
+            return _Place(f"all of {org}", found)
+        row = await self._repository(actor, repository or "")
+        directory = await self._access.directory()
+        owner = directory.organizations.get(row.org)
+        if owner is None:
+            raise NotFound(f"the organization {row.org!r} of {row.label} is gone")
+        return _Place(row.label, owner, row)
+
+    async def _holder(
+        self, place: _Place, user: str | None, team: str | None, *, living: bool
+    ) -> tuple[str, dict[str, int]]:
+        """In words and as the grant's key; `living`: somebody disabled gets nothing."""
+        if (user is None) == (team is None):
+            raise InvalidInput(
+                "a grant is to one person or to one team", hint="give --user or --team"
+            )
+        if user is not None:
+            person = await self._people.user(user)
+            if person is None or (living and person.disabled):
+                raise NotFound(
+                    f"there is no person with the login {user[:40]!r} who can sign in",
+                    hint="see `fossilrepo user list`",
+                    field="user",
+                )
+            return person.login, {"user_id": person.id}
+        org_name, _, name = (team or "").rpartition("/")
+        if org_name and org_name != place.org.name:
+            raise InvalidInput(
+                f"the team {team} belongs to another organization than {place.name}",
+                hint=f"use a team of {place.org.name}, or grant to the person",
+                field="team",
+            )
+        directory = await self._access.directory()
+        for one in directory.teams.values():
+            if one.org_id == place.org.id and one.name == name:
+                return f"{place.org.name}/{name}", {"team_id": one.id}
+        raise no_team(place.org.name, name)
+
+    async def _project(self, place: _Place) -> None:
+        if place.repository is not None:
+            await self._projection.project_all([place.repository.id])
+            return
+        rows = await self._repositories.all()
+        await self._projection.project_all([row.id for row in rows if row.org == place.org.name])
+
+
+def _id_of(place: _Place) -> dict[str, str]:
+    return {"id": place.repository.id} if place.repository else {}
