@@ -59,7 +59,13 @@ def test_no_page_has_code_or_looks_of_its_own() -> None:
 
 
 def test_every_form_that_changes_something_carries_the_token() -> None:
-    open_to_strangers = {"login.html", "setup.html"}  # nobody has a session there
+    open_to_strangers = {
+        "login.html",
+        "setup.html",
+        "invited.html",
+        "reset.html",
+        "forgot.html",
+    }  # nobody has a session there
     open_to_strangers |= {"open.html"}  # goes to a repository's host, which must not learn it
     for path in resources.templates().glob("*.html"):
         for form in re.findall(r'<form method="post".*?</form>', path.read_text(), re.S):
