@@ -9,6 +9,7 @@ names. Caddy's file is the same mapping without the limits.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from fossilrepo.config import Settings
+from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import KEY_LOGIN, HostState
 from fossilrepo.web import gateway_login
 from fossilrepo.web import gateway_moved as moved
@@ -133,6 +135,7 @@ class Gateway:
         self._slots = Slots(places, queue=places, patience=patience)
         self._failures = FailedLogins(limit=10, window=60.0)
         self._requests = self._failed = self._received = self._sent = 0
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def handle(self, request: web.Request, name: str) -> web.StreamResponse:
         """Answers a request to a repository's host."""
@@ -316,6 +319,8 @@ class Gateway:
                     # Before it is passed on: who reads that much and hangs up is counted too.
                     refused = self._count_refusal(asked, small, got)
                     doubtful = not refused
+                if sent + len(piece) == got.length and got.status == 200 and not refused:
+                    self._tell_of_key(asked.key)  # also before: the client hangs up at once
                 await pace.wait(response.write(piece))
                 pace.moved(len(piece))
                 sent += len(piece)
@@ -326,9 +331,14 @@ class Gateway:
             why = why or f"{sent} of {got.length} bytes"
         if why:
             self._cut(asked, response, why)
-        elif asked.key and self._key_used is not None and got.status == 200 and not refused:
-            await self._key_used(asked.key)
         return response
+
+    def _tell_of_key(self, key: str) -> None:
+        """On its own, so that neither the answer waits for it nor it ends with the answer."""
+        if key and self._key_used is not None:
+            task = asyncio.create_task(_told(self._key_used, key), name="access key used")
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
 
     def _count_refusal(self, asked: _Asked, answer: bytes, got: ResponseHead) -> bool:
         """Whether the answer to a sync message says that its login was wrong."""
@@ -345,6 +355,13 @@ class Gateway:
         response.force_close()
         if asked.request.transport is not None:
             asked.request.transport.abort()
+
+
+async def _told(told: Told, key: str) -> None:
+    try:
+        await told(key)
+    except FossilrepoError as error:
+        log.warning("the use of an access key was not noted: %s", error)
 
 
 def _has_fossil_cookie(request: web.Request) -> bool:
