@@ -25,8 +25,9 @@ async def answer(
     """A redirect to the same page of the present host; `most` bytes of a body are taken."""
     if xfer.is_sync(request.headers.get("Content-Type", "")) and request.method == "POST":
         login = await _login(request, most)
-        scheme, _, host = public.url("" if path_form else new).partition("://")
-        return pages.redirect(f"{scheme}://{login}{host}/{new if path_form else ''}")
+        # The path form is for those who cannot use names: they stay at the address they came by.
+        host = f"{request.headers['Host']}/{new}" if path_form else f"{public.authority(new)}/"
+        return pages.redirect(f"{public.scheme}://{login}{host}")
     if path_form:
         return pages.redirect(f"{public.url(new)}/")
     target = request.raw_path
