@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -300,7 +301,8 @@ async def test_a_file_of_people_is_imported(site: Site) -> None:
 async def send(browser: Browser, content: str | bytes) -> Answer:
     form = aiohttp.FormData()
     form.add_field("csrf", browser.csrf)
-    form.add_field("file", content, filename="people.csv", content_type="text/csv")
+    sent = io.BytesIO(content.encode() if isinstance(content, str) else content)
+    form.add_field("file", sent, filename="people.csv", content_type="text/csv")
     return await browser.ask("POST", "/people/-/import", {"Origin": browser.origin}, data=form)
 
 
