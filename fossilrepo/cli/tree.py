@@ -20,16 +20,19 @@ from fossilrepo.cli import (
     config,
     context,
     doctor,
+    grant,
     imports,
     invitations,
     mail,
     native,
     options,
+    org,
     output,
     people,
     repo,
     serve,
     status,
+    team,
     tokens,
     trash,
     user,
@@ -47,7 +50,13 @@ app.add_typer(repo.app, name="repo")
 app.add_typer(backup.app, name="backup")
 for name, command in (*people.COMMANDS.items(), *invitations.COMMANDS.items()):
     user.app.command(name)(command)
+user.app.command("where")(grant.where)
 app.add_typer(user.app, name="user")
+app.add_typer(org.app, name="org")
+app.add_typer(team.app, name="team")
+app.command("grant")(grant.grant)
+app.command("revoke")(grant.revoke)
+app.command("access")(grant.access)
 app.add_typer(mail.app, name="mail")
 app.add_typer(tokens.app, name="api-token")
 app.add_typer(native.app, name="native")

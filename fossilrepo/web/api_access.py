@@ -9,6 +9,7 @@ from typing import Any
 
 from fossilrepo.models import AccessKey, iso
 from fossilrepo.rights import Role
+from fossilrepo.services.natives import NativeView
 from fossilrepo.web import api_access_models as m
 from fossilrepo.web.api_call import Call
 from fossilrepo.web.visit import Visit, Who
@@ -18,20 +19,21 @@ from fossilrepo.web.visit import Visit, Who
 
 async def natives(visit: Visit, _body: None) -> object:
     found = await visit.services.natives.list(visit.actor, visit.path("name"))
-    shown = [
-        {
-            "login": native.login,
-            "capabilities": native.capabilities,
-            "original": native.original,
-            "role": native.role,
-            "info": native.info,
-            "has_password": native.has_password,
-            "collides": native.collides,
-            "adopted_by": native.adopted_by,
-        }
-        for native in found
-    ]
+    shown = [described_native(native) for native in found]
     return {"natives": shown}
+
+
+def described_native(native: NativeView) -> dict[str, Any]:
+    return {
+        "login": native.login,
+        "capabilities": native.capabilities,
+        "original": native.original,
+        "role": native.role,
+        "info": native.info,
+        "has_password": native.has_password,
+        "collides": native.collides,
+        "adopted_by": native.adopted_by,
+    }
 
 
 async def natives_everywhere(visit: Visit, _body: None) -> object:
@@ -62,7 +64,7 @@ async def _adopt(visit: Visit, name: str | None, body: m.Adoption) -> object:
 
 async def access_keys(visit: Visit, _body: None) -> object:
     found = await visit.services.access_keys.list(visit.actor, visit.path("name"))
-    return {"access_keys": [_key(key) for key in found]}
+    return {"access_keys": [described_key(key) for key in found]}
 
 
 async def create_access_key(visit: Visit, body: m.NewAccessKey) -> object:
@@ -71,7 +73,7 @@ async def create_access_key(visit: Visit, body: m.NewAccessKey) -> object:
         visit.actor, name, Role(body.role), label=body.label, days=body.days
     )
     url = visit.services.links.clone_url(name, key.login)
-    return {**_key(key), "password": password, "clone_url": url}
+    return {**described_key(key), "password": password, "clone_url": url}
 
 
 async def access_key_password(visit: Visit, _body: None) -> object:
@@ -87,7 +89,7 @@ async def revoke_access_key(visit: Visit, _body: None) -> object:
     return None
 
 
-def _key(key: AccessKey) -> dict[str, Any]:
+def described_key(key: AccessKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "login": key.login,

@@ -30,6 +30,8 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"GET /jobs/", Who.SIGNED_IN),
     (r"\w+ /backups/-/(gone|previews)/", Who.SIGNED_IN),
     (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),
+    (r"POST /api/v1/organizations$", Who.ADMIN),
+    (r"\w+ /api/v1/(organizations|where)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
     (r"\w+ /api/v1/(repositories|imports|trash|jobs|invitations)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/(backup|elevations|natives|users|status|doctor|mail)(/|$)", Who.ADMIN),
