@@ -6,8 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -165,8 +165,78 @@ async def test_what_is_not_served_is_404(site: parts.Site, name: str) -> None:
 
 
 async def test_our_own_paths_go_to_the_site(site: parts.Site) -> None:
-    answer = await site.ask("GET", "/.fossilrepo/session", host=site.host("demo"))
-    assert answer.body == b"ours for demo"
+    for method, path in (("GET", "open?to=/demo"), ("POST", "session"), ("GET", "session")):
+        answer = await site.ask(method, f"/.fossilrepo/{path}", host=site.host("demo"))
+        assert answer.body == b"ours for demo"
+
+
+@pytest.mark.parametrize(
+    ("target", "to"),
+    [
+        ("/demo/login", ""),
+        ("/demo/login?g=timeline%3fn%3D5", "?to=%2Fdemo%2Ftimeline%3Fn%3D5"),
+        ("/demo/login?g=https://evil.com", "?to=%2Fdemo%2Fhttps%3A%2F%2Fevil.com"),
+        ("/demo/login?g=//evil.com", "?to=%2Fdemo"),
+        ("/demo/%6Cogin/x", ""),
+        ("/demo//login", ""),
+    ],
+)
+async def test_signing_in_begins_on_the_site(site: parts.Site, target: str, to: str) -> None:
+    answer = await site.ask("GET", target, host=site.host("demo"))
+    assert (answer.status, answer.one("location")) == (302, f"/.fossilrepo/open{to}")
+
+
+@pytest.mark.parametrize("target", ["/demo/login?native", "/demo/login?anon=1&g=timeline"])
+async def test_native_users_and_anonymous_reach_fossils_page(site: parts.Site, target: str) -> None:
+    answer = await site.ask("GET", target, host=site.host("demo"))
+    assert answer.status == 200
+    assert b'name="p"' in answer.body
+
+
+@pytest.fixture(params=["gateway", "caddy"])
+async def heard(
+    request: pytest.FixtureRequest, served: Served, tmp_path: Path
+) -> AsyncIterator[tuple[parts.Site, list[bytes]]]:
+    """The mapping before something that keeps the head of every request instead of Fossil."""
+    heads: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):  # a look whether the port is open
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
+        listening = Served(served.folder, server.sockets[0].getsockname()[1], served.pid)
+        start = _caddy if request.param == "caddy" else _gateway
+        with ExitStack() as stack:
+            front = await asyncio.to_thread(stack.enter_context, start(listening, tmp_path))
+            yield (front if isinstance(front, parts.Site) else parts.Site(front)), heads
+
+
+COOKIES = (
+    "a=1; fossilrepo=apex-secret; fossil-abc=kept; __Host-fossilrepo=apex-secret; b=2",
+    "__Host-fossilrepo-open=apex-secret; fossilrepo-open=apex-secret; fossilrepo-seen=apex-secret",
+    "fossilrepo=apex-secret",
+    "fossil-abc=kept;fossilrepo=apex-secret;  fossilrepo=apex-secret",
+)
+
+
+async def test_fossil_never_sees_the_sites_cookies(
+    heard: tuple[parts.Site, list[bytes]],
+) -> None:
+    site, heads = heard
+    for cookies in COOKIES:
+        lines = f"Cookie: {cookies}\r\n"
+        for method, target in (("GET", "/demo/timeline"), ("POST", "/demo/wikiedit")):
+            answer = await site.ask(method, target, host=site.host("demo"), headers=lines)
+            assert answer.status == 200
+    if not site.tls:  # the path form on the site itself, where the browser has the session
+        lines = f"Cookie: {COOKIES[0]}\r\nContent-Type: application/x-fossil\r\n"
+        await site.ask("POST", "/demo", host=f"localhost:{site.port}", headers=lines, body=b"x")
+    assert len(heads) == 2 * len(COOKIES) + (not site.tls)
+    assert not [head for head in heads if b"apex-secret" in head]
+    assert b"fossil-abc=kept" in heads[0]
 
 
 @pytest.mark.parametrize(
