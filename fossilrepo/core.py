@@ -164,6 +164,7 @@ async def open_core(
         accounts = Accounts(people, keys, audit, projection.project_all)
         mail = Mail(settings)
         health.mailed_by(mail)
+        stack.push_async_callback(mail.close)
         one_time, logins = OneTimeStore(database), LoginStore(database)
         invitations = Invitations(
             one_time, logins, access, accounts, keys, projection, mail, links, audit
@@ -181,7 +182,9 @@ async def open_core(
             mail=mail,
             invitations=invitations,
             resets=resets,
-            people=People(people, logins, accounts, access, natives, bulk, projection, keys, audit),
+            people=People(
+                people, logins, accounts, access, natives, bulk, projection, keys, mail, audit
+            ),
             second_factor=second_factor,
             opening=Opening(inside, people, store, backups, access, projection, keys, shelf, audit),
             repos=repos,
@@ -213,6 +216,7 @@ async def open_core(
             retention=Retention(settings, store, backups, replication, shelf, jobs, audit),
         )
         repos.before_purge.append(services.previews.before_purge)
+        resets.after_use.append(services.opening.sign_out_everywhere)
         mending = Mending(settings, replication, backups, shelf, audit)
         manifest = Manifest(settings, replication.target, Inventory(database), links)
         yield Core(

@@ -19,12 +19,14 @@ from email.utils import formatdate, make_msgid, parseaddr
 import aiosmtplib
 
 from fossilrepo.config import Settings, mail_password
-from fossilrepo.errors import Forbidden, InvalidInput, Unavailable
+from fossilrepo.errors import Forbidden, FossilrepoError, InvalidInput, Unavailable
 from fossilrepo.models import Actor, check_text
 
 log = logging.getLogger(__name__)
 
 WITHIN = 20.0  # seconds for each step of the conversation
+LAST_MOMENT = 3.0  # seconds for what is under way when the host ends
+MOST_BEHIND = 50  # messages under way behind what is going on
 _ADDRESS = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII
 )
@@ -33,6 +35,7 @@ _ADDRESS = re.compile(
 class Mail:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._behind: set[asyncio.Task[None]] = set()
 
     @property
     def configured(self) -> bool:
@@ -48,6 +51,30 @@ class Mail:
         async with self._connected() as client:
             await client.send_message(message)
         log.info("mail sent: %s", subject)
+
+    def tell(self, to: str, subject: str, text: str) -> None:
+        """Send it behind what is going on, where mail is configured; a failure is logged."""
+        if not to or not self.configured:
+            return
+        if len(self._behind) >= MOST_BEHIND:
+            log.warning("too much mail at once: one message was dropped: %s", subject)
+            return
+        task = asyncio.create_task(self._quietly(to, subject, text), name="mail")
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def _quietly(self, to: str, subject: str, text: str) -> None:
+        try:
+            await self.send(to, subject, text)
+        except FossilrepoError as error:
+            log.warning("a message could not be sent: %s: %s", subject, error)
+
+    async def close(self) -> None:
+        """What is being sent has a moment to end."""
+        if self._behind:
+            _, late = await asyncio.wait(self._behind, timeout=LAST_MOMENT)
+            for task in late:
+                task.cancel()
 
     async def send_trial(self, actor: Actor, to: str) -> None:
         """For administrators of the site, to see whether mail works."""

@@ -18,7 +18,7 @@ from fossilrepo.services.access import Access
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
-from fossilrepo.services.mail import check_address
+from fossilrepo.services.mail import Mail, check_address
 from fossilrepo.services.natives import Natives
 from fossilrepo.services.people_import import Imported, PeopleImport
 from fossilrepo.services.projection import Projection
@@ -52,6 +52,7 @@ class People:
         bulk: PeopleImport,
         projection: Projection,
         keys: Keys,
+        mail: Mail,
         audit: Audit,
     ) -> None:
         self._store = store
@@ -62,6 +63,7 @@ class People:
         self._bulk = bulk
         self._projection = projection
         self._keys = keys
+        self._mail = mail
         self._audit = audit
 
     async def show(self, actor: Actor, login: str) -> Profile:
@@ -102,6 +104,13 @@ class People:
             before={key: getattr(before, key) for key in changes},
             after=changes,
         )
+        if "email" in changes:
+            self._mail.tell(
+                before.email,
+                f"The e-mail address of {login} is another one",
+                f"The address of {login} was changed by {actor.login} just now; this is the last "
+                "message to the old one. If that should not be, tell an administrator.\n",
+            )
         if "name" in changes:
             await self._projection.project_all()
         return after

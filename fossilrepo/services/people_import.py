@@ -174,7 +174,8 @@ def _records(text: str) -> list[tuple[int, Mapping[str, str]]]:
         for values in reader:
             if None in values or None in values.values():
                 raise InvalidInput(
-                    f"line {reader.line_num}: it has not {len(names)} values", field="file"
+                    f"line {reader.line_num}: it needs {len(names)} values, one for each column",
+                    field="file",
                 )
             row = {key: value.strip() for key, value in values.items()}
             if any(row.values()):

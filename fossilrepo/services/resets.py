@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from fossilrepo.db.one_time import OneTimeStore
@@ -19,7 +20,7 @@ from fossilrepo.models import Actor, User, new_id, now
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.links import Links
-from fossilrepo.services.mail import Mail, check_address
+from fossilrepo.services.mail import LAST_MOMENT, Mail, check_address
 from fossilrepo.services.slowing import Slowing
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Resets:
         self._audit = audit
         self._slowing = Slowing()
         self._sending: set[asyncio.Task[None]] = set()
+        self.after_use: list[Callable[[int], Awaitable[None]]] = []  # with the person's id
 
     async def link(self, actor: Actor, login: str, *, life: timedelta = LIFE) -> str:
         """A link by which the person sets a new password; an earlier one ends."""
@@ -87,8 +89,16 @@ class Resets:
         await self._people.update_user(user.login, password_hash=password_hash)
         await self._people.end_sessions_of(user.id)
         await self._one_time.remove_of(user.id)  # other links, and sign-ins that are half done
+        for step in self.after_use:
+            await step(user.id)
         actor = Actor(user.login, address=address, user_id=user.id)
         await self._audit.record(actor, "person.reset", user.login)
+        self._mail.tell(
+            user.email,
+            f"Your password for {self._links.domain} is a new one",
+            f"The password of {user.login} at {self._links.public_url} was set by a link just "
+            "now. If that was not you, tell an administrator of the site.\n",
+        )
         return user.login
 
     async def ask_by_mail(self, login_or_email: str, address: str) -> None:
@@ -139,7 +149,7 @@ class Resets:
     async def close(self) -> None:
         """What is being sent has a moment to end."""
         if self._sending:
-            _, late = await asyncio.wait(self._sending, timeout=3)
+            _, late = await asyncio.wait(self._sending, timeout=LAST_MOMENT)
             for task in late:
                 task.cancel()
 

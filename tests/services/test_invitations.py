@@ -270,8 +270,13 @@ async def test_by_mail_the_answer_is_the_same_for_everybody(settings: Settings) 
                 assert await resets.ask_by_mail(asked, "192.0.2.1") is None
             await until(lambda: len(post.taken) == 2, what="two mails")
             assert set(post.recipients) == {"Bob@Example.org"}
-            (link,) = [line for line in post.text().split() if "/reset/" in line]
+            (link,) = [word for word in post.text().split() if "/reset/" in word]
             assert await resets.use(token(link), OTHER) == "bob"
+            await until(lambda: len(post.taken) == 3, what="the notice")
+            assert "was set by a link" in post.text() and OTHER not in post.text()
+            await place.services.people.configure(HOST, "bob", email="new@example.org")
+            await until(lambda: len(post.taken) == 4, what="the notice")
+            assert post.recipients[-1] == "Bob@Example.org"
             invited = await place.services.invitations.invite(HOST, email="new@example.org")
             assert invited.mailed and invited.url in post.text()
             post.refuses = "550 not here"
