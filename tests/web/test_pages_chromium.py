@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PAGES = [
     *("/repos", "/repos/-/new", "/repos/-/import", "/repos/-/import?way=clone", "/repos/-/trash"),
     *("/repos/-/import?way=git", "/repos/tools", "/repos/tools/settings", "/repos/tools/password"),
+    *("/people/-/new", "/people/-/invite", "/people/-/import", "/forgot"),
     *("/people", "/people/ada", "/account", "/activity", "/system", "/nothing/here"),
     *("/backups", "/backups/-/forecast", "/backups/-/trials", "/backups/-/control"),
     *("/repos/tools/backups", "/repos/tools/backups/moment", "/repos/tools/backups/in-place"),
