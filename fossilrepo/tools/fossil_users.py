@@ -179,14 +179,20 @@ class _Projection:
         self.plan = plan
         self.writes = writes
         self.pending = False
+        db.text_factory = _lenient
         self.code = config(db, "project-code") or ""
-        self.rows: dict[str, tuple[str | None, str, str]] = {
-            login: (pw, cap or "", info or "")
-            for login, pw, cap, info in db.execute(
-                "SELECT login, CAST(pw AS TEXT), CAST(cap AS TEXT), CAST(info AS TEXT) FROM user"
-                " WHERE typeof(login) = 'text'"
-            )
-        }
+        self.unnameable: list[int] = []
+        self.rows: dict[str, tuple[str | None, str, str]] = {}
+        for number, raw, pw, cap, info, may in db.execute(
+            "SELECT rowid, CASE typeof(login) WHEN 'text' THEN CAST(login AS BLOB) END,"
+            " CAST(pw AS TEXT), CAST(cap AS TEXT), CAST(info AS TEXT),"
+            " cap <> '' OR pw NOTNULL OR cookie NOTNULL FROM user"
+        ):
+            login = _login(raw)
+            if login is None and may:
+                self.unnameable.append(number)
+            elif login is not None:
+                self.rows[login] = (pw, cap or "", info or "")
         self.ours = _logins(config(db, OURS))
         self.known = _remembered(config(db, _NATIVES))
         self.applied = _applied(config(db, _APPLIED))
@@ -271,12 +277,12 @@ class _Projection:
         self._put(login, None, "", self.rows[login][2])
 
     def _close_unnameable(self) -> bool:
-        """A login that is no text escapes every comparison of ours: it may do nothing."""
-        condition = "typeof(login) <> 'text' AND (cap <> '' OR pw NOTNULL OR cookie NOTNULL)"
-        found = self.db.execute(f"SELECT 1 FROM user WHERE {condition}").fetchone()  # noqa: S608
-        if found:
-            self._write(f"UPDATE user SET cap = '', pw = NULL, cookie = NULL WHERE {condition}")  # noqa: S608
-        return bool(found)
+        """A login that is no text, or none that we can say, escapes every comparison of ours:
+        it may do nothing."""
+        for number in self.unnameable:
+            statement = "UPDATE user SET cap = '', pw = NULL, cookie = NULL WHERE rowid = ?"
+            self._write(statement, number)
+        return bool(self.unnameable)
 
     # What others changed
 
@@ -406,25 +412,24 @@ def close_first_user(path: Path) -> None:
 
 def read_natives(path: Path) -> dict[str, str]:
     """Users that the repository brought along, with what each may do in it now."""
-    with reading(path) as db:
-        ours = _logins(config(db, OURS)) | {FIRST_USER, *PSEUDO_USERS}
-        rows = db.execute(
-            "SELECT login, CAST(cap AS TEXT) FROM user WHERE typeof(login) = 'text' ORDER BY login"
-        ).fetchall()
-    return {login: capabilities or "" for login, capabilities in rows if login not in ours}
+    return {native.login: native.capabilities for native in natives(path) if not native.adopted}
 
 
 def natives(path: Path) -> tuple[Native, ...]:
     """The same with everything that is known of them, adopted ones too, by login."""
     with reading(path) as db:
+        db.text_factory = _lenient
         ours = _logins(config(db, OURS)) | {FIRST_USER, *PSEUDO_USERS}
         known = _remembered(config(db, _NATIVES))
         rows = db.execute(
-            "SELECT login, CAST(cap AS TEXT), CAST(info AS TEXT), length(pw) > 0 FROM user"
-            " WHERE typeof(login) = 'text' ORDER BY login"
+            "SELECT CAST(login AS BLOB), CAST(cap AS TEXT), CAST(info AS TEXT), length(pw) > 0"
+            " FROM user WHERE typeof(login) = 'text' ORDER BY login"
         ).fetchall()
     found = []
-    for login, cap, info, has_password in rows:
+    for raw, cap, info, has_password in rows:
+        login = _login(raw)
+        if login is None:
+            continue
         adopted, before = login in ours, known.get(login)
         if adopted and before is None:
             continue
@@ -432,3 +437,18 @@ def natives(path: Path) -> tuple[Native, ...]:
         original = before["original"] if before is not None and is_as_left else cap or ""
         found.append(Native(login, original, cap or "", info or "", bool(has_password), adopted))
     return tuple(found)
+
+
+def _login(raw: bytes | None) -> str | None:
+    """The login when it is text that can be said and compared; None for everything else."""
+    if raw is None:
+        return None
+    try:
+        login = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in login else login
+
+
+def _lenient(raw: bytes) -> str:
+    return raw.decode(errors="replace")
