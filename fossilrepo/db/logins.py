@@ -20,6 +20,7 @@ from fossilrepo.db.tables import (
     api_tokens,
     elevations,
     grants,
+    jobs,
     members,
     one_time_tokens,
     organizations,
@@ -98,6 +99,9 @@ class LoginStore:
             before = await _living(connection, user_id)
             await connection.execute(
                 insert(retired_logins).values(login=before.login, user_id=user_id, at=now())
+            )
+            await connection.execute(  # theirs to watch
+                update(jobs).where(jobs.c.requested_by == before.login).values(requested_by=login)
             )
             query = update(users).where(users.c.id == user_id).values(login=login).returning(users)
             return rows.user((await connection.execute(query)).one())

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from fossilrepo.db.engine import Database
+from fossilrepo.db.journal import JobStore
 from fossilrepo.db.logins import LoginStore, Newcomer
 from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.versions import people_version
 from fossilrepo.errors import Conflict, NotFound
-from fossilrepo.models import now
+from fossilrepo.models import JobState, now
 from fossilrepo.rights import MemberRole
 from tests.db.test_stores import configured, database
 
@@ -98,7 +99,11 @@ async def test_a_login_is_never_given_to_another(database: Database) -> None:
     people, logins = PeopleStore(database), LoginStore(database)
     ada = await people.add_user(**person("ada", is_admin=True))
     bob = await people.add_user(**person("bob"))
+    jobs = JobStore(database)
+    job = {"kind": "import", "subject": "x", "state": JobState.DONE, "created_at": now()}
+    await jobs.add(id="a" * 12, requested_by="bob", **job)
     assert (await logins.rename(bob.id, "robert")).login == "robert"
+    assert len(await jobs.recent(requested_by="robert")) == 1
     for login in ("bob", "robert", "ada"):
         with pytest.raises(Conflict, match="is taken"):
             await people.add_user(**person(login))

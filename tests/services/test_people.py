@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import pytest
 
@@ -100,7 +102,9 @@ async def test_who_leaves_is_shut_out_and_forgotten_but_not_replaced(
     assert [user.login for user in await accounts.users()] == ["ada"]
     directory = await place.organizations.directory()
     assert directory.members == {} and directory.grants == ()
-    assert b"bob@example.org" not in settings.database_file.read_bytes()
+    with closing(sqlite3.connect(settings.database_file)) as db:
+        kept = db.execute("SELECT name, email, password_hash FROM users WHERE login = 'bob'")
+        assert kept.fetchall() == [("", "", "")]
     with pytest.raises(NotFound):
         await people.delete(HOST, "bob")
 
