@@ -307,6 +307,17 @@ class Actor:
         return cls("fossilrepo", is_admin=True)
 
 
+def check_label(name: str, *, what: str) -> str:
+    """The name itself when an organization or a team may have it; InvalidInput otherwise."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name[:80]!r} cannot be the name of {what}",
+            hint="use 1 to 63 of a-z, 0-9 and hyphens, not starting or ending with a hyphen",
+            field="name",
+        )
+    return name
+
+
 def check_name(name: str) -> str:
     """The name itself when it may be a repository's; InvalidInput with the rule otherwise."""
     if not _NAME.fullmatch(name):

@@ -91,7 +91,9 @@ def worlds(draw: st.DrawFn) -> tuple[Directory, list[Repository]]:
     return directory, repositories
 
 
-def obvious(person: int | None, repo: Repository, world: Directory) -> Iterator[Role]:
+def obvious(  # noqa: C901 - the rules, written out
+    person: int | None, repo: Repository, world: Directory
+) -> Iterator[Role]:
     """Every role that anything gives, one sentence of the rules after the other."""
     if person is not None and world.users[person].disabled:
         return

@@ -15,7 +15,7 @@ from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
-from fossilrepo.models import Actor, Repository, User, check_name, check_text, now
+from fossilrepo.models import Actor, Repository, User, check_label, check_text, now
 from fossilrepo.rights import Directory, Grant, MemberRole, Organization, Role, Team
 from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
@@ -154,7 +154,7 @@ class Organizations:
         """Conflict when the name is taken."""
         if not actor.is_admin:
             raise Forbidden("only an administrator of the site may create organizations")
-        check_name(name)
+        check_label(name, what="an organization")
         title = check_text(title, what="title", most=200)
         if await self._store.by_name(name):
             raise Conflict(f"the organization {name!r} exists already", field="name")
@@ -197,7 +197,7 @@ class Organizations:
     async def rename(self, actor: Actor, old: str, new: str) -> Organization:
         """Its repositories follow; Conflict when the name is taken."""
         org = await self._access.owned(actor, old)
-        check_name(new)
+        check_label(new, what="an organization")
         if new == old:
             return org
         if await self._store.by_name(new):
@@ -252,7 +252,7 @@ class Organizations:
         self, actor: Actor, org_name: str, name: str, *, description: str = ""
     ) -> Team:
         org = await self._access.owned(actor, org_name)
-        check_name(name)
+        check_label(name, what="a team")
         if await self._find_team(org, name) is not None:
             raise Conflict(f"{org_name} has a team {name!r} already", field="name")
         description = check_text(description, what="description", most=1000)
@@ -273,7 +273,7 @@ class Organizations:
         org, team = await self._team(actor, org_name, team_name)
         changes: dict[str, Any] = {}
         if name is not None and name != team_name:
-            changes["name"] = check_name(name)
+            changes["name"] = check_label(name, what="a team")
             if await self._find_team(org, name) is not None:
                 raise Conflict(f"{org_name} has a team {name!r} already", field="name")
         if description is not None:
