@@ -15,12 +15,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid, parseaddr
-
-import aiosmtplib
+from typing import TYPE_CHECKING
 
 from fossilrepo.config import Settings, mail_password
 from fossilrepo.errors import Forbidden, FossilrepoError, InvalidInput, Unavailable
 from fossilrepo.models import Actor, check_text
+
+if TYPE_CHECKING:
+    import aiosmtplib
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,8 @@ class Mail:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiosmtplib.SMTP]:
+        import aiosmtplib  # costs time and memory, and many hosts send no mail
+
         mail = self._settings.mail
         if not mail.server:
             raise Unavailable("no mail server is configured", hint="set mail.server")
