@@ -15,7 +15,7 @@ import typer
 from fossilrepo.cli import ask, context, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Login, Yes
-from fossilrepo.cli.user import described
+from fossilrepo.cli.user import described, warn_of_namesakes
 from fossilrepo.errors import InvalidInput
 from fossilrepo.models import User
 
@@ -102,7 +102,7 @@ def rename(
     output.result(
         described(user) | {"native_elsewhere": list(collisions)}, as_json, f"renamed {old} to {new}"
     )
-    _warn(new, collisions)
+    warn_of_namesakes(new, collisions)
 
 
 def admin(
@@ -165,13 +165,7 @@ def import_(
     rows = [(one.login, "mailed" if one.mailed else one.mail_error or "-", one.url) for one in made]
     output.table(("login", "mail", "link, good once within 7 days"), rows)
     for one in made:
-        _warn(one.login, one.collides)
-
-
-def _warn(login: str, collisions: tuple[str, ...]) -> None:
-    if collisions:
-        names = output.clean(", ".join(collisions))
-        output.note(f"warning: another {login} is in {names} already, and was left alone")
+        warn_of_namesakes(one.login, one.collides)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -53,12 +53,17 @@ def create(
     check_login(login)  # before anything is typed
     password = ask.new_password(password_stdin, output.clean(login))
 
-    async def work(services: Services) -> User:
-        return await services.accounts.create_user(
+    async def work(services: Services) -> tuple[User, tuple[str, ...]]:
+        user = await services.accounts.create_user(
             ACTOR, login, name=name, email=email, is_admin=admin, password=password
         )
+        return user, await services.people.collisions(ACTOR, login)
 
-    made = described(context.run(work)) | {"password_set": bool(password)}
+    user, collisions = context.run(work)
+    made = described(user) | {
+        "password_set": bool(password),
+        "native_elsewhere": list(collisions),
+    }
     text = f"created {login}" + (", an administrator" if admin else "")
     if not password:
         text += (
@@ -66,6 +71,15 @@ def create(
             f"set one with `fossilrepo user password {login}`"
         )
     output.result(made, as_json, text)
+    warn_of_namesakes(login, collisions)
+
+
+def warn_of_namesakes(login: str, repositories: tuple[str, ...]) -> None:
+    """Where a native user has the login: nothing of it was overwritten, and somebody decides."""
+    if repositories:
+        names = output.clean(", ".join(repositories))
+        output.note(f"warning: another {login} is in {names} already, and was left alone")
+        output.note("hint: say who it is with `fossilrepo native adopt`")
 
 
 @app.command("list")

@@ -27,7 +27,8 @@ async def create_user(visit: Visit, body: m.NewUser) -> object:
         is_admin=body.is_admin,
         password=body.password.get_secret_value(),
     )
-    return described(made)
+    collides = await visit.services.people.collisions(visit.actor, made.login)
+    return described(made) | {"native_elsewhere": list(collides)}
 
 
 async def import_people(visit: Visit, body: m.PeopleFile) -> object:

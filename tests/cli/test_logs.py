@@ -43,6 +43,8 @@ def test_a_text_line_cannot_be_forged_or_command_the_terminal() -> None:
         "token frt_hunter2hunter2 used",
         "password=hunter2",
         "GET /setup/hunter2hunter2hunter2",
+        "GET /invite/hunter2hunter2hunter2",
+        "POST /reset/hunter2hunter2hunter2",
     ],
 )
 def test_secrets_are_blanked_in_messages_and_tracebacks(

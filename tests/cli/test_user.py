@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -192,3 +194,16 @@ def test_mail_is_tried_and_doctor_says_whether_it_works(command: Command) -> Non
     assert post.server in told and "a secret" not in told
     checks = {c["name"]: c["result"] for c in configured.run("doctor", "--json").json}
     assert checks["mail"] == "fail"
+
+
+def test_a_login_that_a_repository_has_already_is_told_and_left_alone(command: Command) -> None:
+    (file,) = (command.data / "repos" / ".store").glob("*.fossil")
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("INSERT INTO user (login, pw, cap, info) VALUES ('bob', 'f00', 'i', 'native')")
+    made = command("user", "create", "bob")
+    assert "another bob is in demo already" in made.err
+    assert command("user", "show", "bob", "--json").json["native_elsewhere"] == ["demo"]
+    assert command("user", "create", "eve").err == ""
+    command("user", "rename", "bob", "robert")
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT info FROM user WHERE login = 'bob'").fetchall() == [("native",)]
