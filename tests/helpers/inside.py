@@ -98,15 +98,7 @@ async def granted(front: Front, role: Role, login: str, name: str = "demo") -> A
     """One of ours with this role in the repository."""
     users = {user.login: user for user in await front.services.accounts.users()}
     user = users.get(login) or await front.services.accounts.create_user(HERE, login)
-    grants = front.services.grants
-    if hasattr(grants, "grant"):
-        await grants.grant(HERE, role, repository=name, user=login)
-    else:
-        repository = await front.services.repos.get(HERE, name)
-        await grants._store.grant(
-            role, granted_by="x", repository_id=repository.id, user_id=user.id
-        )
-        await grants._projection.project(repository)
+    await front.services.grants.grant(HERE, role, repository=name, user=login)
     return Actor(login, is_admin=user.is_admin, user_id=user.id)
 
 
