@@ -28,7 +28,9 @@ from fossilrepo.web.visit import GATEWAY, SERVICES, Route, Visit, Who
 log = logging.getLogger(__name__)
 
 NONCE, SEEN = "fossilrepo-open", "fossilrepo-seen"
-_NONCE_LIFE = 300  # seconds: long enough to sign in on the site in between
+# Seconds: long enough to sign in on the site in between. It stays for that time, so that who
+# goes back in the browser comes here again and not to a refusal; the ticket is another one.
+_NONCE_LIFE = 300
 _SEEN_LIFE = 400 * 24 * 3600  # the longest that browsers keep a cookie
 _MOST_FORM = 4096  # bytes
 _READ_WITHIN = 10.0  # seconds
@@ -128,7 +130,6 @@ async def _end(request: web.Request, name: str) -> web.StreamResponse:
     response = web.Response(status=303, headers={**_HEADERS, "Location": to})
     for cookie in cookies:
         response.headers.add("Set-Cookie", cookie)
-    _set_cookie(request, response, NONCE, "", 0)
     _set_cookie(request, response, SEEN, await services.opening.mark(name), _SEEN_LIFE)
     return response
 

@@ -132,8 +132,8 @@ def wanted(answer: parts.Answer) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(*, caddy: bool = False) -> AsyncIterator[Front]:
-    """The site with `ada`, Fossil, and the gateway or Caddy in front."""
+async def running(*, caddy: bool = False, domain: str = "localhost") -> AsyncIterator[Front]:
+    """The site with `ada`, Fossil, and the gateway or Caddy (for `localhost`) in front."""
     base = Path(tempfile.mkdtemp(prefix="opened-"))
     base.chmod(0o711)  # Fossil's account passes through it
     async with AsyncExitStack() as stack:
@@ -144,6 +144,7 @@ async def running(*, caddy: bool = False) -> AsyncIterator[Front]:
                 data_dir=str(base / "data"),
                 server=Server(
                     listen="127.0.0.1:0",
+                    domain=domain,
                     public_url=f"https://localhost:{outside}" if caddy else "",
                 ),
             )
@@ -155,8 +156,8 @@ async def running(*, caddy: bool = False) -> AsyncIterator[Front]:
         if caddy:
             _start_caddy(base, outside, site.port, fossil, stack)
             await until(lambda: parts.answers(outside), what="Caddy")
-        door = parts.Site(outside if caddy else site.port, tls=caddy)
-        yield Front(site, door, f"localhost:{door.port}", settings.data)
+        door = parts.Site(outside if caddy else site.port, domain, tls=caddy)
+        yield Front(site, door, f"{domain}:{door.port}", settings.data)
 
 
 async def _start_fossil(settings: Settings, port: int, stack: AsyncExitStack) -> None:
