@@ -12,7 +12,15 @@ from sqlalchemy import ColumnElement, delete, insert, or_, select, true, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
-from fossilrepo.db.tables import grants, members, organizations, repositories, team_members, teams
+from fossilrepo.db.tables import (
+    former_names,
+    grants,
+    members,
+    organizations,
+    repositories,
+    team_members,
+    teams,
+)
 from fossilrepo.db.tables import users as people
 from fossilrepo.db.versions import people_changed
 from fossilrepo.errors import NotFound
@@ -77,17 +85,16 @@ class OrganizationStore:
         return rows.organization(row) if row else None
 
     async def update(self, org_id: int, **changes: Any) -> Organization:
-        """A new name is written into its repositories too."""
+        """A new name is written into its repositories too, and into names kept for it."""
         async with self._db.write() as connection:
             await people_changed(connection)
             if "name" in changes:
                 old = select(organizations.c.name).where(organizations.c.id == org_id)
                 name = (await connection.execute(old)).scalar_one()
-                await connection.execute(
-                    update(repositories)
-                    .where(repositories.c.org == name)
-                    .values(org=changes["name"])
-                )
+                for table in (repositories, former_names):
+                    await connection.execute(
+                        update(table).where(table.c.org == name).values(org=changes["name"])
+                    )
             query = (
                 update(organizations)
                 .where(organizations.c.id == org_id)

@@ -198,6 +198,7 @@ async def served(
             upstream=fossil,
             ours=opening.answer,
             key_used=services.access_keys.used,
+            former=services.repos.former.present,
         )
         app = make_app(services, gateway)
         for method, path, handler in beside:

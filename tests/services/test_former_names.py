@@ -159,6 +159,13 @@ async def test_a_freed_name_is_kept_for_its_organization(front: Front) -> None:
     assert (await repos.create(HERE, "demo")).org == "main", "who runs the site may"
 
 
+async def test_a_kept_name_follows_its_organizations_new_name(front: Front) -> None:
+    await front.services.repos.delete(HERE, "demo")
+    member, _ = await two_people(front)
+    await front.services.organizations.rename(HERE, "main", "first")
+    assert (await front.services.repos.create(member, "demo", org="first")).org == "first"
+
+
 async def two_people(front: Front) -> tuple[Actor, Actor]:
     """A member of `main` and one of `other`, who may both create repositories there."""
     store = front.services.organizations._store
