@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator
@@ -151,3 +152,33 @@ async def test_a_login_group_does_not_reach_other_repositories(
     browser = await asyncio.to_thread(sign_in, f"{url}/attacker", "boss", "pw")
     await asyncio.to_thread(add_everywhere, f"{url}/attacker", browser)
     assert "intruder" in caps(attacker) and "intruder" not in caps(victim)
+
+
+async def test_a_login_group_does_not_reach_a_file_outside_the_jail(
+    place: Place, fossil_template: Path
+) -> None:
+    attacker = place.new("attacker", fossil_template)
+    outside = place.data / "outside"
+    outside.mkdir()
+    outside.chmod(0o777)
+    victim = outside / "victim.fossil"
+    shutil.copy(fossil_template, victim)
+    victim.chmod(0o666)
+    jailed.sql(
+        attacker,
+        "INSERT INTO user(login, pw, cap, info) VALUES('boss', 'pw', 'a', '');"
+        "UPDATE config SET value='0000000000000000000000000000000000000000'"
+        " WHERE name='project-code';"
+        "INSERT INTO config VALUES('login-group-name','group',0), ('login-group-code','12ab',0),"
+        f" ('peer-repo-x','{victim}',0), ('peer-name-x','victim',0)",
+    )
+    walls = await jail.probe(place.repos, place.identity)
+    assert walls.kind != "none"
+    for standing in (jail.Walls("none", "", place.identity, ()), walls):
+        async with jailed.server(place, standing) as url:
+            browser = await asyncio.to_thread(sign_in, f"{url}/attacker", "boss", "pw")
+            await asyncio.to_thread(add_everywhere, f"{url}/attacker", browser)
+        assert "intruder" in caps(attacker)
+        assert ("intruder" in caps(victim)) is (standing is not walls)
+        jailed.sql(attacker, "DELETE FROM user WHERE login='intruder'")
+        jailed.sql(victim, "DELETE FROM user WHERE login='intruder'")
