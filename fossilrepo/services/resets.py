@@ -61,7 +61,8 @@ class Resets:
         return await self._link(actor, user, life)
 
     async def _link(self, actor: Actor, user: User, life: timedelta) -> str:
-        token, row = new_token(actor, life)
+        found = await self._people.credentials(user.login)
+        token, row = new_token(actor, life, found[1] if found else "")
         await self._one_time.add(only=True, user_id=user.id, **row)
         await self._audit.record(actor, "person.reset-link", user.login)
         return self.url(token)
@@ -77,7 +78,9 @@ class Resets:
         row = await self._one_time.find(_digest(token), PURPOSE, now())
         for user in await self._people.users() if row else ():
             if row and user.id == row.user_id and not user.disabled:
-                return user
+                found = await self._people.credentials(user.login)
+                if found and row.detail.get("instead_of") == _digest(found[1]):
+                    return user
         raise _spent()
 
     async def use(self, token: str, password: str, *, address: str = "") -> str:
@@ -154,8 +157,13 @@ class Resets:
                 task.cancel()
 
 
-def new_token(actor: Actor, life: timedelta) -> tuple[str, dict[str, object]]:
-    """The token, which goes into a link only, and its row without the person."""
+def new_token(
+    actor: Actor, life: timedelta, password_hash: str = ""
+) -> tuple[str, dict[str, object]]:
+    """The token, which goes into a link only, and its row without the person.
+
+    It replaces this very password: once another is set in whatever way, the link is worthless.
+    """
     token, at = secrets.token_urlsafe(24), now()
     row = {
         "token_hash": _digest(token),
@@ -164,6 +172,7 @@ def new_token(actor: Actor, life: timedelta) -> tuple[str, dict[str, object]]:
         "created_at": at,
         "expires_at": at + life,
         "created_by": actor.login,
+        "detail": {"instead_of": _digest(password_hash)},
     }
     return token, row
 

@@ -40,9 +40,9 @@ class Post:
     def server(self) -> str:
         return f"localhost:{self.port}"
 
-    def text(self) -> str:
-        """Of the newest."""
-        body = self.taken[-1].get_body()
+    def text(self, number: int = -1) -> str:
+        """Of the newest, or of this one."""
+        body = self.taken[number].get_body()
         assert body is not None
         return str(body.get_content())
 

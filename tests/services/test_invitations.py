@@ -243,9 +243,18 @@ async def test_a_link_sets_the_password_once_and_ends_every_session(place: Place
         await accounts.sign_in("bob", GOOD, **FROM)
     assert await accounts.sync_password("bob", repository) == before
     entries = await place.services.audit.recent(subject="bob")
-    assert entries[0].action == "person.reset" and token(url) not in str(entries)
+    assert "person.reset" in {entry.action for entry in entries}
+    assert token(url) not in str(entries)
     with pytest.raises(Forbidden):
         await resets.link(bob, "bob")
+
+
+async def test_a_link_ends_when_the_password_is_set_in_another_way(place: Place) -> None:
+    await place.person("bob")
+    url = await place.services.resets.link(HOST, "bob")
+    await place.services.accounts.set_password(HOST, "bob", OTHER)
+    with pytest.raises(NotFound):
+        await place.services.resets.use(token(url), GOOD)
 
 
 async def test_who_is_disabled_gets_no_new_password(place: Place) -> None:
@@ -270,8 +279,13 @@ async def test_by_mail_the_answer_is_the_same_for_everybody(settings: Settings) 
                 assert await resets.ask_by_mail(asked, "192.0.2.1") is None
             await until(lambda: len(post.taken) == 2, what="two mails")
             assert set(post.recipients) == {"Bob@Example.org"}
-            (link,) = [word for word in post.text().split() if "/reset/" in word]
-            assert await resets.use(token(link), OTHER) == "bob"
+            links = [
+                word for one in range(2) for word in post.text(one).split() if "/reset/" in word
+            ]
+            used = await asyncio.gather(
+                *(resets.use(token(link), OTHER) for link in links), return_exceptions=True
+            )
+            assert used.count("bob") == 1 and len(links) == 2  # the later link ended the earlier
             await until(lambda: len(post.taken) == 3, what="the notice")
             assert "was set by a link" in post.text() and OTHER not in post.text()
             await place.services.people.configure(HOST, "bob", email="new@example.org")
