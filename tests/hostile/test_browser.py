@@ -278,7 +278,9 @@ async def test_nobody_is_made_to_act_as_the_attacker_in_a_repository(victim: Vic
     await attacker.ticket(await attacker.begin())
     nonce = attacker.cookies[attacker.host]["fossilrepo-open"]
     page = await victim.on_evil_ground()
-    await page.evaluate("(text) => { document.cookie = text; }", f"fossilrepo-open={nonce}; path=/")
+    await page.evaluate(
+        "(text) => { document.cookie = text; }", f"fossilrepo-open={nonce}; path=/.fossilrepo"
+    )
     async with page.expect_navigation() as navigation:
         url = f"{front.origin('evil')}/.fossilrepo/session"
         await page.evaluate(SUBMIT, {"url": url, "fields": attacker.fields})
