@@ -95,6 +95,11 @@ async def rotate(visit: Visit, _body: None) -> object:
     return None
 
 
+async def second_factor_off(visit: Visit, _body: None) -> object:
+    await visit.services.second_factor.reset(visit.actor, visit.path("login"))
+    return None
+
+
 async def invitations(visit: Visit, _body: None) -> object:
     found = await visit.services.invitations.list(visit.actor, visit.query("org"))
     return {"invitations": [asdict(one) for one in found]}
@@ -174,6 +179,14 @@ CALLS = (
         reset_link,
         "A link for a new password",
         answer=m.LinkAnswer,
+    ),
+    Call(
+        "POST",
+        _ONE + "/second-factor-off",
+        _ADMIN,
+        second_factor_off,
+        "Turn the second factor off",
+        status=204,
     ),
     Call("POST", _ONE + "/rotate", _ADMIN, rotate, "New Fossil passwords", status=204),
     Call(

@@ -206,6 +206,12 @@ async def rotate(visit: Visit) -> web.StreamResponse:
     return render.see(f"/people/{login}", "rotated")
 
 
+async def second_factor_off(visit: Visit) -> web.StreamResponse:
+    login = visit.path("login")
+    await visit.services.second_factor.reset(visit.actor, login)
+    return render.see(f"/people/{login}", "second-factor-off")
+
+
 async def make_admin(visit: Visit) -> web.StreamResponse:
     login = visit.path("login")
     await visit.services.people.set_admin(visit.actor, login, True)
@@ -258,6 +264,7 @@ ROUTES = (
     Route("POST", _ONE + "/disable", Who.ADMIN, disable),
     Route("POST", _ONE + "/enable", Who.ADMIN, enable),
     Route("POST", _ONE + "/rotate", Who.ADMIN, rotate),
+    Route("POST", _ONE + "/second-factor-off", Who.ADMIN, second_factor_off),
     Route("POST", _ONE + "/make-admin", Who.ADMIN, make_admin),
     Route("POST", _ONE + "/unmake-admin", Who.ADMIN, unmake_admin),
     Route("POST", _ONE + "/rename", Who.ADMIN, rename),

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import aiohttp
+import pyotp
 import pytest
 
 from fossilrepo import logs
@@ -281,6 +282,19 @@ async def test_a_person_is_renamed_made_administrator_and_deleted(site: Site) ->
     again = {"login": "robert", "password": OTHER, "again": OTHER}
     refused = await browser.post("/people", again)
     assert refused.status == 409 and 'id="login-error"' in refused.text
+
+
+async def test_a_lost_second_factor_is_turned_off(site: Site) -> None:
+    browser, factor = await site.admin(), site.services.second_factor
+    await site.person("bob")
+    bob = await site.services.accounts.user("bob")
+    secret = factor.offer(bob).secret
+    await factor.confirm(bob, secret, pyotp.TOTP(secret).now())
+    assert "second-factor-off" in (await browser.get("/people/bob")).text
+    assert (await browser.post("/people/bob/second-factor-off")).location == "/people/bob"
+    assert not (await site.services.accounts.user("bob")).has_totp
+    await site.browser().sign_in("bob")
+    assert (await browser.post("/people/bob/second-factor-off")).status == 409
 
 
 async def test_a_file_of_people_is_imported(site: Site) -> None:
