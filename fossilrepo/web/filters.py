@@ -123,7 +123,13 @@ def _plain(value: object) -> str:
         return " ".join(f"{key}={_plain(item)}" for key, item in value.items()) or "nothing"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value) if value not in ("", None) else "nothing"
+    return printable(str(value), 500) if value not in ("", None) else "nothing"
+
+
+def printable(text: str, most: int = 80) -> str:
+    """Foreign text that could turn a line around, break it or fill the page: escaped and cut."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
 def sentence(text: str) -> str:
@@ -146,6 +152,11 @@ def marked(text: str) -> Markup:
     return Markup("").join(shown)
 
 
+def groups(text: str) -> str:
+    """A long secret in groups of four, as people type it."""
+    return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "ago": ago,
@@ -158,6 +169,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "tone": tone,
     "action": action,
     "details": details,
+    "printable": printable,
     "marked": marked,
     "sentence": sentence,
+    "groups": groups,
 }

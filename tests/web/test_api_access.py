@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from fossilrepo.web.api_access_models import (
     NativeAnswer,
     NewAccessKeyAnswer,
 )
+from fossilrepo.web.app import table
+from fossilrepo.web.visit import Form
 from tests.helpers import hostile
 from tests.helpers.site import ADMIN, Site, roomy, served
 
@@ -128,3 +131,19 @@ async def test_who_may_only_read_or_not_even_that_gets_nothing_of_it(site: Site)
             await ask(site, method, one + path, body, login="bob", status=refused)
     for path in ("/natives", "/elevations"):
         await ask(site, "GET", path, login="bob", status=403)
+
+
+async def test_no_page_obeys_a_natives_login(site: Site) -> None:
+    bring_along(site)
+    browser = await site.admin()
+    pages = {route.path for route in table() if route.method == "GET" and route.form is Form.PAGE}
+    shown = 0
+    for path in sorted(pages):
+        if re.search(r"\{(?!name\})|/export|/download", path):
+            continue
+        answer = await browser.get(path.replace("{name}", "demo"))
+        assert answer.status in (200, 302, 303, 404), (path, answer.status, answer.text[-2000:])
+        assert "<script>alert" not in answer.text, path
+        assert not any(word in answer.text for word in ("\u202e", "x" * 200)), path
+        shown += "&lt;script&gt;alert" in answer.text
+    assert shown, "at least one page lists them"
