@@ -18,6 +18,7 @@ from fossilrepo.config import Settings
 from fossilrepo.db.access import AccessStore
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
+from fossilrepo.db.factors import FactorStore
 from fossilrepo.db.inventory import Inventory
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.logins import LoginStore
@@ -34,6 +35,7 @@ from fossilrepo.services.access import Access
 from fossilrepo.services.access_keys import AccessKeys
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
+from fossilrepo.services.api_tokens import ApiTokens
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.bring_back import LARGEST, BringBack
 from fossilrepo.services.drift import Drift
@@ -160,12 +162,12 @@ async def open_core(
         repos.before_purge.append(replacing.before_purge)
         natives = Natives(inside, people, store, access, projection, shelf, audit)
         access_keys = AccessKeys(inside, store, access, projection, keys, audit)
-        second_factor = SecondFactor(people, keys, audit)
-        accounts = Accounts(people, keys, audit, projection.project_all)
+        one_time, logins = OneTimeStore(database), LoginStore(database)
+        second_factor = SecondFactor(FactorStore(database), people, keys, links, audit)
+        accounts = Accounts(people, one_time, second_factor, keys, audit, projection.project_all)
         mail = Mail(settings)
         health.mailed_by(mail)
         stack.push_async_callback(mail.close)
-        one_time, logins = OneTimeStore(database), LoginStore(database)
         invitations = Invitations(
             one_time, logins, access, accounts, keys, projection, mail, links, audit
         )
@@ -186,6 +188,7 @@ async def open_core(
                 people, logins, accounts, access, natives, bulk, projection, keys, mail, audit
             ),
             second_factor=second_factor,
+            api_tokens=ApiTokens(people, audit),
             opening=Opening(inside, people, store, backups, access, projection, keys, shelf, audit),
             repos=repos,
             imports=Imports(settings, repos, shelf, fossil, gate, jobs),

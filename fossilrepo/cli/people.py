@@ -168,6 +168,18 @@ def import_(
         warn_of_namesakes(one.login, one.collides)
 
 
+def second_factor_off(login: Login, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Switch off a person's second factor, when authenticator and recovery codes are lost."""
+    ask.confirm(f"let {login} sign in with the password alone?", yes)
+
+    async def work(services: Services) -> None:
+        await services.second_factor.reset(ACTOR, login)
+
+    context.run(work)
+    done = {"login": login, "second_factor": False}
+    output.result(done, as_json, f"the second factor of {login} is off")
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "configure": configure,
@@ -175,4 +187,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "admin": admin,
     "delete": delete,
     "import": import_,
+    "second-factor-off": second_factor_off,
 }

@@ -170,6 +170,13 @@ class AccessStore:
         async with self._db.read() as connection:
             return [rows.access_key(row) for row in await connection.execute(query)]
 
+    async def renew_key(self, key_id: str, secret: bytes) -> None:
+        """Another secret, encrypted: the key's password is a new one."""
+        query = update(access_keys).where(access_keys.c.id == key_id).values(secret=secret)
+        async with self._db.write() as connection:
+            await people_changed(connection)
+            await connection.execute(query)
+
     async def remove_key(self, key_id: str) -> AccessKey | None:
         query = delete(access_keys).where(access_keys.c.id == key_id).returning(access_keys)
         async with self._db.write() as connection:

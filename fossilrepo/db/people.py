@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
@@ -77,16 +77,7 @@ class PeopleStore:
     async def session(self, token_hash: str, at: datetime) -> tuple[Session, datetime] | None:
         """The live session of an enabled person, and when it was last seen."""
         query = (
-            select(
-                users,
-                sessions.c.csrf,
-                sessions.c.created_at.label("began_at"),
-                sessions.c.expires_at,
-                sessions.c.last_seen.label("session_seen"),
-                sessions.c.id.label("session_id"),
-                sessions.c.address,
-                sessions.c.agent,
-            )
+            select(*_SESSION)
             .join(sessions, sessions.c.user_id == users.c.id)
             .where(
                 sessions.c.token_hash == token_hash,
@@ -98,17 +89,7 @@ class PeopleStore:
             row = (await connection.execute(query)).first()
         if row is None:
             return None
-        session = Session(
-            rows.user(row),
-            row.csrf,
-            row.began_at,
-            row.expires_at,
-            id=row.session_id,
-            last_seen=row.session_seen,
-            address=row.address,
-            agent=row.agent,
-        )
-        return session, row.session_seen
+        return _session(row), row.session_seen
 
     async def touch_session(self, token_hash: str, user_id: int, at: datetime) -> None:
         async with self._db.write() as connection:
@@ -123,9 +104,29 @@ class PeopleStore:
         async with self._db.write() as connection:
             await connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash))
 
-    async def end_sessions_of(self, user_id: int) -> None:
+    async def end_sessions_of(self, user_id: int, *, but: str = "") -> int:
+        """All of the person's, or all but the one of this id; how many."""
+        condition = sessions.c.user_id == user_id
+        if but:
+            condition = condition & (sessions.c.id != but)
         async with self._db.write() as connection:
-            await connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
+            return (await connection.execute(delete(sessions).where(condition))).rowcount
+
+    async def end_session_of(self, user_id: int, session_id: str) -> bool:
+        condition = (sessions.c.user_id == user_id) & (sessions.c.id == session_id)
+        async with self._db.write() as connection:
+            return (await connection.execute(delete(sessions).where(condition))).rowcount > 0
+
+    async def sessions_of(self, user_id: int, at: datetime) -> list[Session]:
+        """The living ones, the one that was seen last first."""
+        query = (
+            select(*_SESSION)
+            .join(sessions, sessions.c.user_id == users.c.id)
+            .where(sessions.c.user_id == user_id, sessions.c.expires_at > at)
+            .order_by(sessions.c.last_seen.desc())
+        )
+        async with self._db.read() as connection:
+            return [_session(row) for row in await connection.execute(query)]
 
     async def forget_expired(self, at: datetime) -> None:
         async with self._db.write() as connection:
@@ -170,9 +171,10 @@ class PeopleStore:
         async with self._db.read() as connection:
             return [dict(row._mapping) for row in await connection.execute(query)]
 
-    async def api_token_user(self, token_hash: str, at: datetime) -> User | None:
+    async def api_token_user(self, token_hash: str, at: datetime) -> tuple[User, str] | None:
+        """Whose it is and its scope; None when it has ended, or its person is disabled."""
         query = (
-            select(users, api_tokens.c.expires_at, api_tokens.c.id.label("token_id"))
+            select(users, api_tokens.c.expires_at, api_tokens.c.scope)
             .join(api_tokens, api_tokens.c.user_id == users.c.id)
             .where(api_tokens.c.token_hash == token_hash, users.c.disabled.is_(False))
         )
@@ -180,7 +182,7 @@ class PeopleStore:
             row = (await connection.execute(query)).first()
         if row is None or (row.expires_at is not None and row.expires_at <= at):
             return None
-        return rows.user(row)
+        return rows.user(row), row.scope
 
     async def touch_api_token(self, token_hash: str, at: datetime) -> None:
         async with self._db.write() as connection:
@@ -188,11 +190,39 @@ class PeopleStore:
                 update(api_tokens).where(api_tokens.c.token_hash == token_hash).values(last_used=at)
             )
 
-    async def remove_api_token(self, token_id: str) -> bool:
+    async def remove_api_token(self, token_id: str, user_id: int | None = None) -> bool:
+        """`user_id`: only when it is this person's."""
+        query = delete(api_tokens).where(api_tokens.c.id == token_id)
+        if user_id is not None:
+            query = query.where(api_tokens.c.user_id == user_id)
         async with self._db.write() as connection:
-            done = await connection.execute(delete(api_tokens).where(api_tokens.c.id == token_id))
-        return done.rowcount > 0
+            return (await connection.execute(query)).rowcount > 0
 
 
 def _living(login: str) -> Select[Any]:
     return select(users).where(users.c.login == login, users.c.deleted_at.is_(None))
+
+
+_SESSION = (
+    users,
+    sessions.c.csrf,
+    sessions.c.created_at.label("began_at"),
+    sessions.c.expires_at,
+    sessions.c.last_seen.label("session_seen"),
+    sessions.c.id.label("session_id"),
+    sessions.c.address,
+    sessions.c.agent,
+)
+
+
+def _session(row: Row[Any]) -> Session:
+    return Session(
+        rows.user(row),
+        row.csrf,
+        row.began_at,
+        row.expires_at,
+        id=row.session_id,
+        last_seen=row.session_seen,
+        address=row.address,
+        agent=row.agent,
+    )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.access import Access
     from fossilrepo.services.access_keys import AccessKeys
     from fossilrepo.services.accounts import Accounts
+    from fossilrepo.services.api_tokens import ApiTokens
     from fossilrepo.services.audit import Audit
     from fossilrepo.services.elevation import Elevations
     from fossilrepo.services.grants import Grants
@@ -60,3 +61,4 @@ class Services:
     people: People
     second_factor: SecondFactor
     opening: Opening
+    api_tokens: ApiTokens

@@ -1,14 +1,12 @@
-"""People and how they prove who they are: set-up, sign-in, sessions, passwords, API tokens.
+"""People and how they prove who they are: set-up, sign-in, sessions, passwords.
 
-Owns the rules of accounts. Passwords are argon2id, hashed in threads, two at a
-time; sign-in attempts are slowed per account and per address. A change that
-matters inside Fossil (a new person, a disabled one, rotated secrets) is handed
-to `on_change`, which projects it into the repositories.
+Owns the rules of accounts. Sign-in attempts, the second factor's too, are slowed per
+account and per address. A change that matters inside Fossil (a new person, a disabled one,
+rotated secrets) is handed to `on_change`, which projects it into the repositories.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
@@ -16,25 +14,28 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
-
+from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.people import PeopleStore
-from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound, NotSignedIn
+from fossilrepo.errors import (
+    Conflict,
+    Forbidden,
+    FossilrepoError,
+    InvalidInput,
+    NotFound,
+    NotSignedIn,
+)
 from fossilrepo.models import Actor, Repository, Session, User, check_login, check_text, new_id, now
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
+from fossilrepo.services.passwords import MIN_PASSWORD, Passwords
+from fossilrepo.services.second_factor import SecondFactor
 from fossilrepo.services.slowing import Slowing
 
-MIN_PASSWORD = 10
 SESSION_LIFE = timedelta(days=30)
 SETUP_LIFE = timedelta(days=7)
 TOUCH_AFTER = timedelta(minutes=5)
-_COMMON = frozenset(
-    """1234567890 12345678910 0123456789 password12 password123 password1234 qwertyuiop qwerty12345
-    1q2w3e4r5t 1qaz2wsx3edc passwordpassword administrator letmein123 iloveyou123 welcome123
-    fossilrepo fossilrepo1 changeme123 abcdefghij aaaaaaaaaa 1111111111""".split()
-)
+SECOND_LIFE = timedelta(minutes=5)  # from the password to the second factor
+_SECOND = "second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +46,36 @@ class SignedIn:
     session: Session
 
 
+class SecondFactorNeeded(FossilrepoError):
+    """The password was right; `token` takes a code to `second`, for five minutes."""
+
+    status = 401
+
+    def __init__(self, token: str) -> None:
+        super().__init__("a code of your authenticator is needed", field="code")
+        self.token = token
+
+
 class Accounts:
     MIN_PASSWORD = MIN_PASSWORD
 
     def __init__(
         self,
         store: PeopleStore,
+        one_time: OneTimeStore,
+        second_factor: SecondFactor,
         keys: Keys,
         audit: Audit,
         on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
+        self._one_time = one_time
+        self._second_factor = second_factor
         self._keys = keys
         self._audit = audit
         self._on_change = on_change
-        self._hasher = PasswordHasher()
-        self._hashing = asyncio.Semaphore(2)
+        self._passwords = Passwords()
         self._slowing = Slowing()
-        self._no_such_hash = ""
 
     # Set-up
 
@@ -114,19 +127,66 @@ class Accounts:
     # Sign-in
 
     async def sign_in(self, login: str, password: str, *, address: str, agent: str) -> SignedIn:
-        """A new session. Raises NotSignedIn, or TooManyRequests after too many failures."""
+        """A new session.
+
+        Raises NotSignedIn, TooManyRequests after too many failures, SecondFactorNeeded.
+        """
         login = login.strip().lower()
         self._slowing.check(f"account {login}", f"address {address}")
         found = await self._store.credentials(login)
         user, password_hash = found if found else (None, "")
-        right = await self._verify(password_hash, password)
+        right = await self._passwords.verify(password_hash, password)
         if user is None or user.disabled or not right:
-            self._slowing.failed(f"account {login}", f"address {address}")
+            await self._failed(login, address)
             raise NotSignedIn("wrong login or password", hint="check both and try again")
+        if self._passwords.is_outdated(password_hash):
+            fresh = await self._passwords.hash(password)
+            await self._store.update_user(login, password_hash=fresh)
+        if user.has_totp:
+            raise SecondFactorNeeded(await self._half_way(user))
         self._slowing.succeeded(f"account {login}")
-        if self._hasher.check_needs_rehash(password_hash):
-            await self._store.update_user(login, password_hash=await self._hash(password))
         return await self._new_session(user, address, agent)
+
+    async def _failed(self, login: str, address: str) -> None:
+        self._slowing.failed(f"account {login}", f"address {address}")
+        await self._audit.sign_in_failed(login, address)
+
+    async def _half_way(self, user: User) -> str:
+        token = secrets.token_urlsafe(32)
+        await self._one_time.add(
+            only=True,
+            token_hash=_digest(token),
+            id=new_id(),
+            purpose=_SECOND,
+            user_id=user.id,
+            created_at=now(),
+            expires_at=now() + SECOND_LIFE,
+        )
+        return token
+
+    async def second(self, token: str, code: str, *, address: str, agent: str) -> SignedIn:
+        """The session of who gave the right password before; NotSignedIn when that is over."""
+        user = await self._half_signed_in(token)
+        self._slowing.check(f"account {user.login}", f"address {address}")
+        if not await self._second_factor.verify(user, code):
+            await self._failed(user.login, address)
+            raise InvalidInput(
+                "this code is wrong, or was used before",
+                hint="wait for the next one, or use a recovery code",
+                field="code",
+            )
+        if await self._one_time.take(_digest(token), _SECOND, now()) is None:
+            raise _over()
+        self._slowing.succeeded(f"account {user.login}")
+        return await self._new_session(user, address, agent)
+
+    async def _half_signed_in(self, token: str) -> User:
+        row = await self._one_time.find(_digest(token), _SECOND, now())
+        directory = await self._store.users() if row is not None else []
+        for user in directory:
+            if row is not None and user.id == row.user_id and not user.disabled:
+                return user
+        raise _over()
 
     async def session_for(self, user: User, *, address: str, agent: str) -> SignedIn:
         """For who has just proven who they are in another way than by a password."""
@@ -147,6 +207,8 @@ class Accounts:
             agent=agent[:200],
         )
         await self._store.touch_session(_digest(token), user.id, at)
+        actor = Actor(user.login, user.is_admin, address, user_id=user.id)
+        await self._audit.record(actor, "sign-in", user.login)
         return SignedIn(token, Session(user, csrf, at, at + SESSION_LIFE))
 
     async def session(self, cookie: str) -> Session | None:
@@ -164,6 +226,24 @@ class Accounts:
 
     async def sign_out(self, cookie: str) -> None:
         await self._store.end_session(_digest(cookie))
+
+    async def sessions(self, user: User) -> list[Session]:
+        """Where the person is signed in, the latest first."""
+        return await self._store.sessions_of(user.id, now())
+
+    async def end_session(self, actor: Actor, session_id: str) -> None:
+        """One of the actor's own."""
+        if not await self._store.end_session_of(actor.user_id or 0, session_id):
+            raise NotFound("this session has ended already")
+        await self._audit.record(actor, "person.session-ended", actor.login)
+
+    async def end_other_sessions(self, session: Session, address: str = "") -> int:
+        """All of the person's but this one; how many there were."""
+        user = session.user
+        ended = await self._store.end_sessions_of(user.id, but=session.id)
+        actor = Actor(user.login, user.is_admin, address, user_id=user.id)
+        await self._audit.record(actor, "person.sessions-ended", user.login, ended=ended)
+        return ended
 
     # People
 
@@ -195,7 +275,7 @@ class Accounts:
             raise InvalidInput(f"{email!r} is no e-mail address", field="email")
         if await self._store.user(login):
             raise Conflict(f"the login {login!r} is taken", hint="logins are never used again")
-        password_hash = await self._new_hash(password, login) if password else ""
+        password_hash = await self._passwords.new_hash(login, password) if password else ""
         user = await self._store.add_user(
             login=login,
             name=name,
@@ -215,20 +295,30 @@ class Accounts:
         if actor.login != login:
             _admins_only(actor)
         user = await self.user(login)
-        password_hash = await self._new_hash(password, login)
+        password_hash = await self._passwords.new_hash(login, password)
         await self._store.update_user(login, password_hash=password_hash)
         await self._store.end_sessions_of(user.id)
         await self._audit.record(actor, "person.password", login)
 
-    async def change_own_password(self, session: Session, old: str, new: str, address: str) -> None:
-        """NotSignedIn when the old password is wrong; slowed like a sign-in."""
+    async def change_own_password(
+        self, session: Session, old: str, new: str, *, address: str, agent: str
+    ) -> SignedIn:
+        """Every session ends, and this browser gets a fresh one."""
+        await self.confirm_password(session, old, address)
+        login = session.user.login
+        await self.set_password(
+            Actor(login, session.user.is_admin, address, user_id=session.user.id), login, new
+        )
+        return await self._new_session(session.user, address, agent)
+
+    async def confirm_password(self, session: Session, password: str, address: str) -> None:
+        """Before what a passer-by at an open browser must not do; slowed like a sign-in."""
         login = session.user.login
         self._slowing.check(f"account {login}", f"address {address}")
         found = await self._store.credentials(login)
-        if found is None or not await self._verify(found[1], old):
-            self._slowing.failed(f"account {login}", f"address {address}")
-            raise InvalidInput("the old password is wrong", field="old")
-        await self.set_password(Actor(login, session.user.is_admin, address), login, new)
+        if found is None or not await self._passwords.verify(found[1], password):
+            await self._failed(login, address)
+            raise InvalidInput("this is not your password", field="old")
 
     async def set_disabled(self, actor: Actor, login: str, disabled: bool) -> User:
         """Takes effect at once: sessions ended, Fossil passwords and capabilities replaced."""
@@ -268,89 +358,13 @@ class Accounts:
         encrypted = (await self._store.sync_secrets())[user.id]
         return self._keys.sync_password(encrypted, repository.id)
 
-    # API tokens
-
-    async def create_api_token(
-        self, actor: Actor, login: str, label: str = "", days: int | None = None
-    ) -> tuple[str, str]:
-        """(id, token); the token itself is shown once and kept as a hash."""
-        if actor.login != login:
-            _admins_only(actor)
-        user = await self.user(login)
-        if days is not None and not 1 <= days <= 3650:
-            raise InvalidInput("a token lives between 1 and 3650 days", field="days")
-        token, token_id = "frt_" + secrets.token_urlsafe(32), new_id()
-        await self._store.add_api_token(
-            id=token_id,
-            token_hash=_digest(token),
-            user_id=user.id,
-            label=check_text(label, what="label", most=100),
-            created_at=now(),
-            expires_at=now() + timedelta(days=days) if days else None,
-        )
-        await self._audit.record(actor, "token.create", login, token=token_id)
-        return token_id, token
-
-    async def api_tokens(self) -> list[dict[str, Any]]:
-        """id, login, label, created_at, expires_at, last_used of each."""
-        found = await self._store.api_tokens()
-        shown = ("id", "login", "label", "created_at", "expires_at", "last_used")
-        return [{key: row[key] for key in shown} for row in found]
-
-    async def revoke_api_token(self, actor: Actor, token_id: str) -> None:
-        _admins_only(actor)
-        if not await self._store.remove_api_token(token_id):
-            raise NotFound(f"there is no API token {token_id}")
-        await self._audit.record(actor, "token.revoke", token_id)
-
-    async def token_user(self, token: str) -> User | None:
-        if not token.startswith("frt_") or len(token) > 100:
-            return None
-        user = await self._store.api_token_user(_digest(token), now())
-        if user is not None:
-            await self._store.touch_api_token(_digest(token), now())
-        return user
-
-    # Hashing
-
     async def new_hash(self, login: str, password: str) -> str:
         """For a password that passes the rules; InvalidInput says which one it does not."""
-        return await self._new_hash(password, login)
+        return await self._passwords.new_hash(login, password)
 
-    async def _new_hash(self, password: str, login: str) -> str:
-        if len(password) < MIN_PASSWORD:
-            raise InvalidInput(
-                f"the password has fewer than {MIN_PASSWORD} characters",
-                hint="four random words are easy to keep in mind",
-                field="password",
-            )
-        if len(password) > 1000:
-            raise InvalidInput("the password is longer than 1000 characters", field="password")
-        short_and_obvious = login in password.lower() and len(password) < 14
-        if password.lower() in _COMMON or short_and_obvious:
-            raise InvalidInput(
-                "this password is one of the first that a stranger would try",
-                hint="four random words are easy to keep in mind",
-                field="password",
-            )
-        return await self._hash(password)
 
-    async def _hash(self, password: str) -> str:
-        async with self._hashing:
-            return await asyncio.to_thread(self._hasher.hash, password)
-
-    async def _verify(self, password_hash: str, password: str) -> bool:
-        """Takes as long for a login that does not exist as for one that does."""
-        if not self._no_such_hash:
-            self._no_such_hash = await self._hash(secrets.token_urlsafe(16))
-        try:
-            async with self._hashing:
-                await asyncio.to_thread(
-                    self._hasher.verify, password_hash or self._no_such_hash, password[:1000]
-                )
-        except (VerifyMismatchError, InvalidHashError):
-            return False
-        return bool(password_hash)
+def _over() -> NotSignedIn:
+    return NotSignedIn("this sign-in has taken too long", hint="sign in again")
 
 
 def _admins_only(actor: Actor) -> None:

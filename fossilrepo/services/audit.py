@@ -7,11 +7,16 @@ after the change that it tells of, and is also a line in the log.
 from __future__ import annotations
 
 import logging
+import time
+from collections import OrderedDict
 from datetime import datetime
 from typing import Any
 
 from fossilrepo.db.journal import AuditStore
 from fossilrepo.models import Actor, AuditEntry, now
+
+TELL_AGAIN = 60.0  # seconds
+MOST_TOLD = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +24,7 @@ log = logging.getLogger(__name__)
 class Audit:
     def __init__(self, store: AuditStore) -> None:
         self._store = store
+        self._told: OrderedDict[tuple[str, str], float] = OrderedDict()  # failed sign-ins
 
     async def record(self, actor: Actor, action: str, subject: str, **detail: Any) -> None:
         """Write one entry; `action` is like `repository.create`, `detail` plain JSON values."""
@@ -32,8 +38,26 @@ class Audit:
         )
         log.info("%s %s by %s", action, subject, actor.login)
 
+    async def sign_in_failed(self, login: str, address: str) -> None:
+        """One entry a minute for each login and address: guessing must not fill the log."""
+        key, at = (login[:40], address), time.monotonic()
+        last = self._told.get(key)
+        if last is not None and at - last < TELL_AGAIN:
+            return
+        self._told[key] = at
+        self._told.move_to_end(key)
+        while len(self._told) > MOST_TOLD:
+            self._told.popitem(last=False)
+        stranger = Actor(_shown(login), address=address)
+        await self.record(stranger, "sign-in.failed", _shown(login))
+
     async def recent(
         self, *, subject: str = "", actor: str = "", since: datetime | None = None, limit: int = 100
     ) -> list[AuditEntry]:
         """Entries, newest first."""
         return await self._store.recent(subject=subject, actor=actor, since=since, limit=limit)
+
+
+def _shown(login: str) -> str:
+    """What somebody typed as a login, as text of one line."""
+    return "".join(c if c.isprintable() else "?" for c in login[:40]) or "(nobody)"

@@ -22,6 +22,7 @@ from fossilrepo.config import Settings
 from fossilrepo.db.access import AccessStore
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
+from fossilrepo.db.factors import FactorStore
 from fossilrepo.db.inventory import Entry, Inventory
 from fossilrepo.db.journal import AuditStore
 from fossilrepo.db.migrate import migrate
@@ -155,6 +156,9 @@ class _Rebuild:
             await migrate(database)
             people = PeopleStore(database)
             renewed = await rebuild_key.renew(people, keys)
+            found.notes += await rebuild_key.renew_others(
+                people, FactorStore(database), AccessStore(database), keys
+            )
             store = RepositoryStore(database)
             if found.control is None:
                 for row in await store.all():  # an interrupted run made them

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fossilrepo.config import Settings
+from fossilrepo.db.access import AccessStore
+from fossilrepo.db.factors import FactorStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.errors import FossilrepoError, InvalidInput
 from fossilrepo.services.keys import Keys
@@ -63,6 +65,36 @@ async def renew(people: PeopleStore, keys: Keys) -> tuple[str, ...]:
             await people.update_user(user.login, sync_secret=keys.new_sync_secret())
             renewed.append(user.login)
     return tuple(renewed)
+
+
+async def renew_others(
+    people: PeopleStore, factors: FactorStore, access: AccessStore, keys: Keys
+) -> list[str]:
+    """What else the key does not open, in words: second factors end, access keys are new."""
+    said = []
+    sealed = await factors.secrets()
+    dropped = []
+    for user in await people.users():
+        if user.id in sealed and not _opens(keys, sealed[user.id]):
+            await factors.end(user.id)
+            dropped.append(user.login)
+    if dropped:
+        said.append(
+            f"second factors are off, because their key is lost: {', '.join(dropped)}; "
+            "they can be set up again on the account page"
+        )
+    renewed = []
+    for found in (await access.inside()).keys.values():
+        for key, secret in found:
+            if not _opens(keys, secret):
+                await access.renew_key(key.id, keys.new_sync_secret())
+                renewed.append(key.login)
+    if renewed:
+        said.append(
+            f"access keys have new passwords: {', '.join(sorted(renewed))}: "
+            "`fossilrepo access-key password NAME ID` shows them"
+        )
+    return said
 
 
 def _opens(keys: Keys, secret: bytes) -> bool:

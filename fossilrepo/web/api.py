@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from fossilrepo.models import Repository
-from fossilrepo.web import api_access, api_backups, api_people, api_persons, forms
+from fossilrepo.web import api_access, api_account, api_backups, api_people, api_persons, forms
 from fossilrepo.web import api_models as m
 from fossilrepo.web.api_call import BASE, Call, job_answer
 from fossilrepo.web.pages_job import find as find_job
@@ -239,6 +239,7 @@ CALLS = (
     *api_persons.CALLS,
     *api_access.CALLS,
     *api_people.CALLS,
+    *api_account.CALLS,
     *api_backups.CALLS,
     Call("GET", "/openapi.json", Who.PUBLIC, description, "This description", raw=True),
 )

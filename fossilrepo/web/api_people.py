@@ -33,12 +33,12 @@ async def organizations(visit: Visit, _body: None) -> object:
     }
 
 
-async def create(visit: Visit, body: m.NewOrganization) -> object:
+async def create_organization(visit: Visit, body: m.NewOrganization) -> object:
     made = await visit.services.organizations.create(visit.actor, body.name, title=body.title)
     return _organization(made)
 
 
-async def show(visit: Visit, _body: None) -> object:
+async def show_organization(visit: Visit, _body: None) -> object:
     found = await visit.services.organizations.show(visit.actor, visit.path("org"))
     return {
         **_organization(found.org),
@@ -51,7 +51,7 @@ async def show(visit: Visit, _body: None) -> object:
     }
 
 
-async def configure(visit: Visit, body: m.OrganizationChanges) -> object:
+async def configure_organization(visit: Visit, body: m.OrganizationChanges) -> object:
     org, default_role = visit.path("org"), _default_role(body.default_role)
     after = await visit.services.organizations.configure(
         visit.actor,
@@ -71,7 +71,7 @@ def _default_role(text: str | None) -> Role | Unset | None:
     return None if text == "none" else Role(text)
 
 
-async def delete(visit: Visit, _body: None) -> object:
+async def delete_organization(visit: Visit, _body: None) -> object:
     await visit.services.organizations.delete(visit.actor, visit.path("org"))
     return None
 
@@ -184,8 +184,14 @@ async def access(visit: Visit, _body: None) -> object:
 
 
 async def where(visit: Visit, _body: None) -> object:
-    """Where a person can go."""
-    login = visit.request.match_info.get("login") or visit.actor.login
+    return await _where(visit, visit.path("login"))
+
+
+async def own_where(visit: Visit, _body: None) -> object:
+    return await _where(visit, visit.actor.login)
+
+
+async def _where(visit: Visit, login: str) -> object:
     found = await visit.services.grants.where(visit.actor, login)
     return {
         "repositories": [
@@ -245,23 +251,23 @@ CALLS = (
         "POST",
         _ALL,
         _ADMIN,
-        create,
+        create_organization,
         "Make an organization",
         m.NewOrganization,
         m.OrganizationAnswer,
         201,
     ),
-    Call("GET", _ORG, _IN, show, "One organization", answer=m.OrganizationWhole),
+    Call("GET", _ORG, _IN, show_organization, "One organization", answer=m.OrganizationWhole),
     Call(
         "PATCH",
         _ORG,
         _IN,
-        configure,
+        configure_organization,
         "Change an organization",
         m.OrganizationChanges,
         m.OrganizationAnswer,
     ),
-    Call("DELETE", _ORG, _IN, delete, "Delete an organization", status=204),
+    Call("DELETE", _ORG, _IN, delete_organization, "Delete an organization", status=204),
     Call(
         "PUT",
         _ORG + "/members/{login}",
@@ -306,5 +312,5 @@ CALLS = (
     Call("DELETE", _ONE + "/grants", _IN, revoke, "Take a grant away", status=204, query=_HOLDER),
     Call("GET", _ONE + "/access", _IN, access, "Who can do what, and why", answer=m.AccessAnswer),
     Call("GET", "/users/{login}/where", _ADMIN, where, "Where a person can go", answer=m.Where),
-    Call("GET", "/where", _IN, where, "Where you can go", answer=m.Where),
+    Call("GET", "/where", _IN, own_where, "Where you can go", answer=m.Where),
 )

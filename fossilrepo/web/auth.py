@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from fossilrepo.errors import Forbidden, NotSignedIn
 from fossilrepo.models import Session
 from fossilrepo.services import Services
 from fossilrepo.services.accounts import SESSION_LIFE
+from fossilrepo.services.api_tokens import Scope
 from fossilrepo.web.visit import SERVICES, Form, Route, Visit, Who
 
 CSRF_FIELD = "csrf"
@@ -75,10 +77,11 @@ async def recognise(visit: Visit) -> Visit:
     authorization = request.headers.get("Authorization", "")
     if authorization and visit.form is not Form.PAGE:
         scheme, _, token = authorization.partition(" ")
-        user = await accounts.token_user(token.strip()) if scheme.lower() == "bearer" else None
-        if user is None:
+        tokens = visit.services.api_tokens
+        bearer = await tokens.bearer(token.strip()) if scheme.lower() == "bearer" else None
+        if bearer is None:
             raise NotSignedIn("this API token is not valid", hint="make one with api-token create")
-        return replace(visit, user=user)
+        return replace(visit, user=bearer.user, scope=bearer.scope)
     if visit.form is Form.TEXT:
         return visit
     cookie = session_cookie(request)
@@ -97,6 +100,33 @@ def require(visit: Visit, who: Who) -> None:
             "only an administrator of the site may do this",
             hint="ask one of them, or sign in as one",
         )
+
+
+def require_scope(visit: Visit, route: Route) -> None:
+    """Raises when the visitor came with a token that is not for this."""
+    needed = scope_of(route)
+    if visit.scope is not None and not visit.scope.covers(needed):
+        raise Forbidden(
+            f"this token has the scope {visit.scope}, and this needs {needed}",
+            hint="make another one with `fossilrepo api-token create --scope`",
+        )
+
+
+# What is done to repositories; the rest is about people, organizations and the host.
+_OF_REPOSITORIES = re.compile(r"/api/v1/(repositories|imports|trash|jobs|backup/previews)(/|$)")
+_OF_PEOPLE = re.compile(r".*/(grants|natives|access-keys|elevation|access)(/|$)")
+_PASSWORDS = re.compile(r".*/(sync-password|password)$")  # with one of these one can write
+
+
+def scope_of(route: Route) -> Scope:
+    """The scope that a token must have for this route: by what it does, not by who may."""
+    if _PASSWORDS.match(route.path):
+        return Scope.ADMIN
+    if not route.changes:
+        return Scope.READ
+    if _OF_REPOSITORIES.match(route.path) and not _OF_PEOPLE.match(route.path):
+        return Scope.WRITE
+    return Scope.ADMIN
 
 
 async def require_own_page(visit: Visit, route: Route) -> None:

@@ -131,6 +131,7 @@ class Door:
             failed = visit.request.match_info.http_exception
             raise failed if failed is not None else problems.not_found()
         auth.require(visit, route.who)
+        auth.require_scope(visit, route)
         if not route.changes:
             return await route.handler(visit)
         await auth.require_own_page(visit, route)

@@ -9,8 +9,8 @@ import asyncio
 
 from aiohttp import web
 
-from fossilrepo.errors import FossilrepoError, NotFound
-from fossilrepo.services.accounts import SignedIn
+from fossilrepo.errors import FossilrepoError, NotFound, NotSignedIn
+from fossilrepo.services.accounts import SecondFactorNeeded, SignedIn
 from fossilrepo.web import auth, forms, problems, render
 from fossilrepo.web.visit import Route, Visit, Who
 
@@ -46,8 +46,25 @@ async def sign_in(visit: Visit) -> web.StreamResponse:
         signed_in = await accounts.sign_in(
             form["login"], form.raw("password"), address=visit.address, agent=visit.agent
         )
+    except SecondFactorNeeded as needed:
+        return render.page(visit, "login_second.html", target=target, token=needed.token)
     except FossilrepoError as error:
         return render.again(visit, "login.html", error, form, target=target)
+    return await _welcome(visit, signed_in, render.see(target))
+
+
+async def second(visit: Visit) -> web.StreamResponse:
+    """The code after the password; `token` stands for the password that was right."""
+    form = await forms.fields(visit)
+    target, token = auth.safe_next(form["next"]), form["token"]
+    try:
+        signed_in = await visit.services.accounts.second(
+            token, form["code"], address=visit.address, agent=visit.agent
+        )
+    except NotSignedIn as error:
+        return render.again(visit, "login.html", error, form, target=target)
+    except FossilrepoError as error:
+        return render.again(visit, "login_second.html", error, form, target=target, token=token)
     return await _welcome(visit, signed_in, render.see(target))
 
 
@@ -111,6 +128,7 @@ ROUTES = (
     Route("GET", "/", Who.PUBLIC, first),
     Route("GET", "/login", Who.PUBLIC, sign_in_page),
     Route("POST", "/login", Who.PUBLIC, sign_in),
+    Route("POST", "/login/second", Who.PUBLIC, second),
     Route("POST", "/logout", Who.SIGNED_IN, sign_out),
     Route("GET", "/setup/{token}", Who.PUBLIC, set_up_page),
     Route("POST", "/setup/{token}", Who.PUBLIC, set_up),

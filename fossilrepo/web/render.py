@@ -15,7 +15,7 @@ from aiohttp import web
 
 from fossilrepo import __version__, resources
 from fossilrepo.errors import FossilrepoError
-from fossilrepo.services.accounts import MIN_PASSWORD
+from fossilrepo.services.passwords import MIN_PASSWORD
 from fossilrepo.web import auth
 from fossilrepo.web.filters import FILTERS
 from fossilrepo.web.static_files import StaticFiles
@@ -47,6 +47,11 @@ NOTICES = {
     "person-enabled": "The person is enabled again.",
     "password-set": "The new password is set; their other sessions have ended.",
     "own-password-set": "Your new password is set; your other sessions have ended.",
+    "own-saved": "Your name and e-mail address are saved.",
+    "second-factor-ended": "The second factor is off: your password alone signs you in.",
+    "session-ended": "That session has ended.",
+    "sessions-ended": "All your other sessions have ended.",
+    "token-ended": "The token has ended.",
     "rotated": "There are new Fossil passwords for every repository.",
 }
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from fossilrepo.errors import NotSignedIn
 from fossilrepo.models import Actor, Session, User
 from fossilrepo.services import Services
+from fossilrepo.services.api_tokens import Scope
 from fossilrepo.web.gateway import Gateway
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
@@ -41,13 +42,14 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """`session` is a browser's; `user` also stands for an API token."""
+    """`session` is a browser's; `user` also stands for an API token, which has a `scope`."""
 
     request: web.Request
     address: str
     form: Form = Form.PAGE
     session: Session | None = None
     user: User | None = None
+    scope: Scope | None = None
 
     @property
     def services(self) -> Services:

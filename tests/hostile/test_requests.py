@@ -80,7 +80,7 @@ async def test_no_parameter_of_any_route_breaks_anything(site: Site) -> None:
 
 
 async def test_bodies_that_are_no_bodies_are_refused(site: Site) -> None:
-    _, token = await site.services.accounts.create_api_token(ADMIN, "ada")
+    _, token = await site.services.api_tokens.create(ADMIN, "ada")
     browser = site.browser()
     bodies = (
         b"[" * 100_000,
@@ -147,7 +147,7 @@ async def test_paths_do_not_lead_out_of_their_place(site: Site) -> None:
 
 
 async def test_a_token_in_an_address_is_no_token(site: Site) -> None:
-    _, token = await site.services.accounts.create_api_token(ADMIN, "ada")
+    _, token = await site.services.api_tokens.create(ADMIN, "ada")
     browser = site.browser()
     for path in (
         f"/api/v1/status?token={token}",

@@ -99,7 +99,7 @@ async def world(settings: Settings) -> AsyncIterator[World]:
         await services.grants.grant(ADMIN, Role.WRITE, repository="bravo-vault", team="bravo-team")
         key, _ = await services.access_keys.create(ADMIN, "bravo-vault", Role.READ)
         trashed = await services.repos.delete(ADMIN, "bravo-old")
-        _, token = await services.accounts.create_api_token(ADMIN, "alice")
+        _, token = await services.api_tokens.create(ADMIN, "alice")
         yield World(site, settings, token, trashed.id, key.id)
 
 

@@ -4,15 +4,17 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from fossilrepo.config import Settings
 from fossilrepo.db.engine import Database
+from fossilrepo.db.factors import FactorStore
 from fossilrepo.db.journal import AuditStore
 from fossilrepo.db.migrate import migrate
+from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.errors import (
     Conflict,
@@ -25,8 +27,11 @@ from fossilrepo.errors import (
 )
 from fossilrepo.models import Actor
 from fossilrepo.services.accounts import Accounts
+from fossilrepo.services.api_tokens import ApiTokens, Scope
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
+from fossilrepo.services.links import Links
+from fossilrepo.services.second_factor import SecondFactor
 from fossilrepo.services.slowing import Slowing
 from tests.db.test_stores import repository
 
@@ -35,9 +40,13 @@ ADMIN = Actor("ada", is_admin=True)
 FROM = {"address": "192.0.2.1", "agent": "test"}
 
 
+@dataclass(frozen=True)
 class Parts:
-    def __init__(self, accounts: Accounts, audit: Audit, projected: list[int]) -> None:
-        self.accounts, self.audit, self.projected = accounts, audit, projected
+    accounts: Accounts
+    api_tokens: ApiTokens
+    second_factor: SecondFactor
+    audit: Audit
+    projected: list[int]
 
 
 @pytest.fixture
@@ -51,8 +60,10 @@ async def parts(settings: Settings) -> AsyncIterator[Parts]:
     async def on_change() -> None:
         projected.append(1)
 
-    accounts = Accounts(PeopleStore(database), Keys(settings.key_file), audit, on_change)
-    yield Parts(accounts, audit, projected)
+    people, keys = PeopleStore(database), Keys(settings.key_file)
+    factor = SecondFactor(FactorStore(database), people, keys, Links(settings), audit)
+    accounts = Accounts(people, OneTimeStore(database), factor, keys, audit, on_change)
+    yield Parts(accounts, ApiTokens(people, audit), factor, audit, projected)
     await database.close()
 
 
@@ -162,19 +173,110 @@ async def test_api_tokens_work_until_revoked_and_only_hashes_are_kept(
     parts: Parts, settings: Settings
 ) -> None:
     await parts.accounts.create_user(ADMIN, "ada")
-    token_id, token = await parts.accounts.create_api_token(ADMIN, "ada", "ci", days=1)
-    user = await parts.accounts.token_user(token)
-    assert user is not None and user.login == "ada"
-    assert await parts.accounts.token_user(token[:-1] + "x") is None
-    assert (await parts.accounts.api_tokens())[0]["last_used"] is not None
+    token_id, token = await parts.api_tokens.create(ADMIN, "ada", "ci", days=1)
+    bearer = await parts.api_tokens.bearer(token)
+    assert bearer is not None and bearer.user.login == "ada" and bearer.scope is Scope.ADMIN
+    assert await parts.api_tokens.bearer(token[:-1] + "x") is None
+    assert (await parts.api_tokens.list(ADMIN))[0]["last_used"] is not None
     assert token.encode() not in settings.database_file.read_bytes()
-    await parts.accounts.revoke_api_token(ADMIN, token_id)
-    assert await parts.accounts.token_user(token) is None
+    await parts.api_tokens.revoke(ADMIN, token_id)
+    assert await parts.api_tokens.bearer(token) is None
+
+
+async def test_people_have_tokens_of_their_own_and_no_others(parts: Parts) -> None:
+    for login in ("ada", "bob"):
+        await parts.accounts.create_user(ADMIN, login)
+    bob = Actor("bob", user_id=(await parts.accounts.user("bob")).id)
+    theirs, _ = await parts.api_tokens.create(ADMIN, "ada", scope=Scope.READ)
+    own, token = await parts.api_tokens.create(bob, "bob", "job", scope=Scope.WRITE)
+    with pytest.raises(Forbidden):
+        await parts.api_tokens.create(bob, "ada")
+    assert [t["id"] for t in await parts.api_tokens.list(bob)] == [own]
+    assert {t["id"] for t in await parts.api_tokens.list(ADMIN)} == {own, theirs}
+    with pytest.raises(NotFound):
+        await parts.api_tokens.revoke(bob, theirs)
+    await parts.accounts.set_disabled(ADMIN, "bob", True)
+    assert await parts.api_tokens.bearer(token) is None
+    await parts.accounts.set_disabled(ADMIN, "bob", False)
+    assert (await parts.api_tokens.bearer(token)) is not None
+    await parts.api_tokens.revoke(bob, own)
+    assert await parts.api_tokens.bearer(token) is None
+
+
+async def test_sessions_are_listed_and_ended_one_by_one_and_all_but_this(parts: Parts) -> None:
+    accounts = parts.accounts
+    user = await accounts.create_user(ADMIN, "bob", password=GOOD)
+    bob = Actor("bob", user_id=user.id)
+    await accounts.create_user(ADMIN, "eve", password=GOOD)
+    opened = [await accounts.sign_in("bob", GOOD, **FROM) for _ in range(3)]
+    foreign = await accounts.sign_in("eve", GOOD, **FROM)
+    sessions = [await accounts.session(one.token) for one in opened]
+    assert all(sessions) and len({one.id for one in sessions if one}) == 3
+    assert len(await accounts.sessions(user)) == 3
+    first, second, third = (one for one in sessions if one)
+    await accounts.end_session(bob, first.id)
+    stranger = await accounts.session(foreign.token)
+    assert stranger is not None
+    with pytest.raises(NotFound):
+        await accounts.end_session(bob, stranger.id)
+    assert await accounts.end_other_sessions(third) == 1
+    assert [one.id for one in await accounts.sessions(user)] == [third.id]
+    assert await accounts.session(opened[1].token) is None and second.id
+    fresh = await accounts.change_own_password(third, GOOD, GOOD + " new", **FROM)
+    assert await accounts.session(opened[2].token) is None, "the session is a new one"
+    assert await accounts.session(fresh.token) is not None
+    assert await accounts.session(foreign.token) is not None
+
+
+async def test_an_unknown_login_costs_what_a_known_one_does(parts: Parts) -> None:
+    await parts.accounts.create_user(ADMIN, "bob", password=GOOD)
+    hashed: list[str] = []
+    hasher = parts.accounts._passwords._hasher
+
+    class Counting:
+        """The same hasher, which tells what it was asked."""
+
+        def verify(self, text: str, password: str) -> bool:
+            hashed.append(text)
+            return bool(hasher.verify(text, password))
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(hasher, name)
+
+    parts.accounts._passwords._hasher = Counting()  # type: ignore[assignment]
+    for login in ("bob", "nobody-here"):
+        with pytest.raises(NotSignedIn):
+            await parts.accounts.sign_in(login, "wrong password", **FROM)
+    known, unknown = hashed
+    assert known.split("$")[1:4] == unknown.split("$")[1:4], "the same work for both"
+
+
+async def test_many_who_guess_are_held_and_others_come_in(parts: Parts) -> None:
+    await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
+
+    async def guess(number: int) -> type[Exception]:
+        login = f"guess{number % 40}"
+        try:
+            await parts.accounts.sign_in(login, "wrong", address="203.0.113.9", agent="")
+        except FossilrepoError as error:
+            return type(error)
+        raise AssertionError
+
+    for number in range(18):  # each try costs a hash: these are only counted
+        parts.accounts._slowing.failed(f"account g{number}", "address 203.0.113.9")
+    outcomes = [await guess(number) for number in range(3)]
+    assert outcomes == [NotSignedIn, NotSignedIn, TooManyRequests]
+    together = await asyncio.gather(
+        *(guess(number) for number in range(30)), parts.accounts.sign_in("ada", GOOD, **FROM)
+    )
+    assert {one for one in together[:-1]} == {TooManyRequests}
+    failed = [e for e in await parts.audit.recent(limit=200) if e.action == "sign-in.failed"]
+    assert 1 <= len(failed) <= 40, "told, and not for every try"
 
 
 async def test_nothing_secret_is_in_the_audit_log(parts: Parts) -> None:
     await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
-    _, token = await parts.accounts.create_api_token(ADMIN, "ada")
+    _, token = await parts.api_tokens.create(ADMIN, "ada")
     await parts.accounts.rotate(ADMIN, "ada")
     entries = await parts.audit.recent()
     assert {e.action for e in entries} == {"person.create", "token.create", "person.rotate"}

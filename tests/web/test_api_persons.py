@@ -35,7 +35,7 @@ async def site(settings: Settings) -> AsyncIterator[Site]:
 
 async def calls_of(site: Site, login: str) -> Api:
     await site.person(login)
-    _, token = await site.services.accounts.create_api_token(ADMIN, login)
+    _, token = await site.services.api_tokens.create(ADMIN, login)
     return Api(site, token)
 
 

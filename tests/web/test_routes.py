@@ -15,7 +15,14 @@ from tests.helpers.site import Answer, Browser, Site, roomy, served
 
 # Written out, so that opening a route takes a change here too.
 PUBLIC = {
-    *("GET /", "GET /login", "POST /login", "GET /setup/{token}", "POST /setup/{token}"),
+    *(
+        "GET /",
+        "GET /login",
+        "POST /login",
+        "POST /login/second",
+        "GET /setup/{token}",
+        "POST /setup/{token}",
+    ),
     *("GET /healthz", "GET /readyz", "GET /metrics", "GET /internal/tls-ask", "GET /robots.txt"),
     *("GET /invite/{token}", "POST /invite/{token}", "GET /reset/{token}", "POST /reset/{token}"),
     *("GET /forgot", "POST /forgot"),
@@ -31,11 +38,12 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"\w+ /backups/-/(gone|previews)/", Who.SIGNED_IN),
     (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),
     (r"POST /api/v1/organizations$", Who.ADMIN),
-    (r"\w+ /api/v1/(organizations|where)(/|$)", Who.SIGNED_IN),
+    (r"\w+ /api/v1/(organizations|where|account|tokens)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
     (r"\w+ /api/v1/(repositories|imports|trash|jobs|invitations)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/(backup|elevations|natives|users|status|doctor|mail)(/|$)", Who.ADMIN),
 )
+_ASK = ("GET /", "POST /login", "POST /login/second")  # they lead to signing in, or do it
 ROUTES = table()
 CHANGES = [route for route in ROUTES if route.changes]
 
@@ -90,7 +98,7 @@ async def test_a_stranger_gets_the_public_routes_only(site: Site) -> None:
     for route in ROUTES:
         answer = await ask(site.browser(), route)
         if route.who is Who.PUBLIC:
-            assert not refused(answer) or label(route) in ("GET /", "POST /login"), label(route)
+            assert not refused(answer) or label(route) in _ASK, label(route)
         elif route.form is Form.JSON:
             assert answer.status == 401, label(route)
             assert set(answer.headers["WWW-Authenticate"].split()) == {"Bearer"}
@@ -114,7 +122,7 @@ async def test_a_person_gets_no_route_of_administrators(site: Site) -> None:
 async def test_an_administrator_gets_every_route(site: Site) -> None:
     browser = await site.admin()
     for route in ROUTES:
-        if label(route) in ("POST /logout", "POST /login"):
+        if label(route) in ("POST /logout", *_ASK):
             continue
         answer = await ask(browser, route)
         assert not refused(answer), (label(route), answer.status, answer.text)

@@ -64,7 +64,7 @@ async def test_metrics_are_for_this_machine_and_for_tokens(site: Site) -> None:
         assert re.search(rf"^fossilrepo_{name} [0-9.e+]+$", text, re.M), name
     proxied = {"X-Forwarded-For": "192.0.2.1"}
     assert (await browser.get("/metrics", proxied)).status == 403
-    _, token = await site.services.accounts.create_api_token(ADMIN, "ada")
+    _, token = await site.services.api_tokens.create(ADMIN, "ada")
     right = {**proxied, "Authorization": f"Bearer {token}"}
     assert (await browser.get("/metrics", right)).status == 200
     wrong = {**proxied, "Authorization": "Bearer frt_wrong"}
