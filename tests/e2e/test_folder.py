@@ -120,7 +120,7 @@ def test_a_link_renamed_by_hand_renames_the_repository(host: Host) -> None:
     until_sync(lambda: state(host, "after") == "active", what="the new name")
     assert host.json("repo", "show", "after")["id"] == identity
     assert host.get("/after/timeline", host="after")[0] == 200
-    assert host.get("/before/timeline", host="before")[0] == 404
+    assert host.get("/before/timeline", host="before")[0] == 302, "the old name leads to the new"
 
 
 def test_a_link_removed_by_hand_is_in_the_trash_and_comes_back(host: Host) -> None:
