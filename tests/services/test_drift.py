@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from fossilrepo.core import Core, open_core
 from fossilrepo.rights import Role
 from tests.helpers import hostile, opened
-from tests.helpers.inside import HERE, caps, create, edit_user, granted, live
+from tests.helpers.inside import HERE, caps, create, edit_user, granted, live, person
 from tests.helpers.opened import Front
 
 ROWS = "SELECT login, pw, cap FROM user ORDER BY login"
@@ -81,6 +82,26 @@ async def test_what_an_elevated_administrator_does_to_people_in_fossil_is_repair
     assert entry.detail["count"] == 2 and entry.detail["after"]["bob"] == before
     told = json.dumps(entry.detail) + str(found)
     assert not any(pw and pw in told for pw in (*rows.values(), *now.values()))
+
+
+async def test_users_that_a_sync_brings_are_listed_told_and_lose_administration(
+    front: Front, core: Core, tmp_path: Path
+) -> None:
+    await front.services.elevation.elevate(HERE, "demo", "ada")
+    ada = await person(front, tmp_path, "ada")
+    file, url = tmp_path / "clone.fossil", ada.url("demo")
+    await ada.run("clone", "--once", "--no-open", "-A", "ada", url, file)
+    hostile.change(
+        file, "INSERT INTO user(login, pw, cap, mtime) VALUES('mallory', 'x', 'as', 1e10)"
+    )
+    await ada.run("configuration", "push", "user", url, "-R", file)
+    assert caps(front, "demo")["mallory"] == "as", "the push works: it would tell"
+    await core.folder.content_changed({await identity(front)})
+    held = caps(front, "demo")
+    assert not set("as") & set(held["mallory"]) and "s" in held["ada"]
+    assert (await drifts(front))["mallory"] == ("a new user: as", held["mallory"])
+    natives = {one.login: one for one in await front.services.natives.list(HERE, "demo")}
+    assert natives["mallory"].original == "as"
 
 
 async def test_our_own_changes_are_no_drift_whoever_writes_them(front: Front, core: Core) -> None:
