@@ -73,12 +73,12 @@ async def test_none_outlives_a_start_of_the_host(front: Front) -> None:
     assert "s" in caps(front, "demo")["ada"]
     task = asyncio.create_task(elevation.run())
 
-    async def gone() -> bool:
-        return "s" not in caps(front, "demo")["ada"] and not await elevation._store.elevations()
+    async def ended() -> bool:
+        return (await actions(front))[0] == "repository.elevation-end"
 
-    await until(gone, what="the end of the elevation")
+    await until(ended, what="the end of the elevation")
     task.cancel()
-    assert (await actions(front))[0] == "repository.elevation-end"
+    assert "s" not in caps(front, "demo")["ada"] and not await elevation._store.elevations()
 
 
 async def test_the_repair_of_settings_and_people_does_not_end_it(front: Front) -> None:
