@@ -172,14 +172,13 @@ class Natives:
             found = [
                 (repository, native)
                 for repository, natives in await self._read_all()
-                for native in natives
-                if native.login == native_login
+                for native in _called(natives, native_login)
             ]
         else:
             repository = await self._administered(actor, repository_name)
             if repository.state not in LIVING:
                 raise Conflict(f"{repository_name} is {repository.state}", hint=repository.reason)
-            known = [n for n in await self._read(repository) if n.login == native_login]
+            known = _called(await self._read(repository), native_login)
             found = [(repository, native) for native in known if not native.adopted]
             if known and not found:
                 raise Conflict(f"{native_login[:80]!r} is adopted already", field="native")
@@ -192,15 +191,15 @@ class Natives:
         person = await self._people.user(person_login)
         if person is None:
             raise NotFound(f"there is no person with the login {person_login!r}", field="person")
-        for repository, _native in found:
-            await self._store.adopt(repository.id, native_login, person.id, actor.login)
+        for repository, native in found:
+            await self._store.adopt(repository.id, native.login, person.id, actor.login)
         await self._write(repository for repository, _native in found)
         for repository, native in found:
             await self._audit.record(
                 actor,
                 "native.adopt",
                 repository.label,
-                native=native_login,
+                native=native.login,
                 person=person.login,
                 before=native.capabilities,
             )
@@ -220,6 +219,13 @@ def _site_admins_only(actor: Actor) -> None:
             "only administrators of the site see native users of all repositories",
             hint="name one repository",
         )
+
+
+def _called(natives: Iterable[Native], login: str) -> list[Native]:
+    """Those of this login; forms send every line break as CR LF, whatever it was."""
+    known = list(natives)
+    exactly = [native for native in known if native.login == login]
+    return exactly or [n for n in known if n.login.splitlines() == login.splitlines()]
 
 
 def _suggested(login: str, infos: Iterable[str], people: list[User]) -> str | None:
