@@ -61,6 +61,12 @@ class Access:
             self._picture = Picture(version, directory, await self._access.inside())
         return self._picture
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether there was more than one person or organization when it was last looked at."""
+        known = self._picture.directory if self._picture else Directory()
+        return len(known.users) > 1 or len(known.organizations) > 1
+
     async def directory(self) -> Directory:
         return (await self.picture()).directory
 

@@ -86,6 +86,8 @@ async def recognise(visit: Visit) -> Visit:
         return visit
     cookie = session_cookie(request)
     session = await accounts.session(cookie) if cookie else None
+    if session is not None:
+        await visit.services.access.picture()  # pages look different for who is alone here
     return replace(visit, session=session, user=session.user) if session else visit
 
 

@@ -71,6 +71,22 @@ def new_password(form: Fields) -> str:
     return password
 
 
+def holder(form: Fields) -> dict[str, str | None]:
+    """To whom a grant is: `to` is a login, or a team as `team:NAME`."""
+    to = form["to"]
+    if to.startswith("team:"):
+        return {"user": None, "team": to.removeprefix("team:")}
+    return {"user": to.lower(), "team": None}
+
+
+def days(form: Fields) -> int | None:
+    """A number of days; None when nothing was typed, InvalidInput when it is no number."""
+    text = form["days"]
+    if text and not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise InvalidInput("this is no number of days", field="days")
+    return int(text) if text else None
+
+
 def confirmed(form: Fields, name: str) -> None:
     """InvalidInput unless the name was typed to confirm."""
     if form["confirm"] != name:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
+from markupsafe import Markup
 
 from fossilrepo.errors import FossilrepoError, InvalidInput, NotSignedIn
 from fossilrepo.models import Session
 from fossilrepo.services.api_tokens import Scope
+from fossilrepo.services.second_factor import Enrolment
 from fossilrepo.web import auth, forms, render
 from fossilrepo.web.agents import browser_of
 from fossilrepo.web.visit import Route, Visit, Who
@@ -96,7 +98,11 @@ async def enrol(visit: Visit) -> web.StreamResponse:
     if user.has_totp:
         return render.see("/account")
     offer = visit.services.second_factor.offer(user)
-    return render.page(visit, "account_second_factor.html", offer=offer)
+    return render.page(visit, "account_second_factor.html", offer=offer, qr=_qr(offer))
+
+
+def _qr(offer: Enrolment) -> Markup:
+    return Markup(offer.svg)  # noqa: S704 - the service made it, and quotes what is in it
 
 
 async def confirm(visit: Visit) -> web.StreamResponse:
@@ -106,7 +112,14 @@ async def confirm(visit: Visit) -> web.StreamResponse:
         codes = await factor.confirm(session.user, form["secret"], form["code"], visit.address)
     except InvalidInput as error:
         offer = factor.offer(session.user, form["secret"] if error.field == "code" else "")
-        return render.again(visit, "account_second_factor.html", error, form, offer=offer)
+        return render.again(
+            visit,
+            "account_second_factor.html",
+            error,
+            form,
+            offer=offer,
+            qr=_qr(offer),
+        )
     return render.page(visit, "account_codes.html", codes=codes, fresh=True)
 
 
@@ -149,20 +162,11 @@ async def new_token(visit: Visit) -> web.StreamResponse:
     form = await forms.fields(visit)
     try:
         _, token = await visit.services.api_tokens.create(
-            visit.actor, visit.actor.login, form["label"], _days(form), _scope(form)
+            visit.actor, visit.actor.login, form["label"], forms.days(form), _scope(form)
         )
     except FossilrepoError as error:
         return await _again(visit, error, form, "tokens")
     return render.page(visit, _PAGE, **{**await _known(visit), "token": token})
-
-
-def _days(form: forms.Fields) -> int | None:
-    text = form["days"]
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise InvalidInput("this is no number of days", field="days")
-    return int(text)
 
 
 def _scope(form: forms.Fields) -> Scope:

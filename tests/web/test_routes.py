@@ -33,7 +33,10 @@ PUBLIC = {
 TABLE: tuple[tuple[str, Who], ...] = (
     (r"POST /logout$", Who.SIGNED_IN),
     (r"\w+ /account(/|$)", Who.SIGNED_IN),
+    (r"POST /repos/{name}/access/elevate(/|$)", Who.ADMIN),
     (r"\w+ /repos(/|$)", Who.SIGNED_IN),
+    (r"POST /orgs$", Who.ADMIN),
+    (r"\w+ /orgs(/|$)", Who.SIGNED_IN),
     (r"GET /jobs/", Who.SIGNED_IN),
     (r"\w+ /backups/-/(gone|previews)/", Who.SIGNED_IN),
     (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),

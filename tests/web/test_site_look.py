@@ -61,6 +61,7 @@ def test_no_page_has_code_or_looks_of_its_own() -> None:
 def test_every_form_that_changes_something_carries_the_token() -> None:
     open_to_strangers = {
         "login.html",
+        "login_second.html",
         "setup.html",
         "invited.html",
         "reset.html",
