@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, delete, insert, or_, select, true, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
@@ -23,7 +23,7 @@ from fossilrepo.db.tables import (
 )
 from fossilrepo.db.tables import users as people
 from fossilrepo.db.versions import people_changed
-from fossilrepo.errors import NotFound
+from fossilrepo.errors import Conflict, NotFound
 from fossilrepo.models import now
 from fossilrepo.rights import Directory, Grant, MemberRole, Organization, Role, Team
 
@@ -52,16 +52,27 @@ class OrganizationStore:
             found_grants = await connection.execute(
                 select(grants).where(granted if alone else everyone).order_by(grants.c.id)
             )
+            # Each query sees its own moment: what was made in between is left out, so that nothing
+            # names a team or an organization that is not in the picture.
+            orgs = [rows.organization(row) for row in found_orgs]
+            known = {org.id for org in orgs}
+            in_orgs = {row.id: rows.team(row) for row in found_teams if row.org_id in known}
             in_teams: dict[int, set[int]] = {}
             for row in found_team_members:
-                in_teams.setdefault(row.user_id, set()).add(row.team_id)
+                if row.team_id in in_orgs:
+                    in_teams.setdefault(row.user_id, set()).add(row.team_id)
             return Directory(
                 users={row.id: rows.user(row) for row in found_users},
-                organizations={row.name: rows.organization(row) for row in found_orgs},
+                organizations={org.name: org for org in orgs},
                 members={(row.org_id, row.user_id): MemberRole(row.role) for row in found_members},
-                teams={row.id: rows.team(row) for row in found_teams},
+                teams=in_orgs,
                 team_members={user: frozenset(found) for user, found in in_teams.items()},
-                grants=tuple(rows.grant(row) for row in found_grants),
+                grants=tuple(
+                    rows.grant(row)
+                    for row in found_grants
+                    if (row.org_id is None or row.org_id in known)
+                    and (row.team_id is None or row.team_id in in_orgs)
+                ),
             )
 
     # Organizations
@@ -107,9 +118,20 @@ class OrganizationStore:
         return rows.organization(row)
 
     async def remove(self, org_id: int) -> None:
+        """Conflict while a repository belongs to it, or when it is the only one."""
         async with self._db.write() as connection:
             await people_changed(connection)
+            if (await connection.execute(_owned(org_id))).first():
+                raise Conflict("this organization has repositories")
+            others = select(organizations.c.id).where(organizations.c.id != org_id)
+            if not (await connection.execute(others)).first():
+                raise Conflict("this is the only organization")
             await connection.execute(delete(organizations).where(organizations.c.id == org_id))
+
+    async def repositories_of(self, org_id: int) -> list[str]:
+        """The identities of what it owns, under whatever name it has now; the trash too."""
+        async with self._db.read() as connection:
+            return list((await connection.execute(_owned(org_id))).scalars())
 
     async def set_member(self, org_id: int, user_id: int, role: MemberRole) -> None:
         """Make the person a member, or change what kind of member."""
@@ -162,18 +184,29 @@ class OrganizationStore:
             raise NotFound("this team is gone")
         return rows.team(row)
 
-    async def remove_team(self, team_id: int) -> None:
+    async def remove_team(self, team_id: int) -> list[Grant]:
+        """The grants that ended with it."""
+        ending = select(grants).where(grants.c.team_id == team_id)
         async with self._db.write() as connection:
             await people_changed(connection)
+            ended = [rows.grant(row) for row in await connection.execute(ending)]
             await connection.execute(delete(teams).where(teams.c.id == team_id))
+        return ended
 
     async def add_to_team(self, team_id: int, user_id: int) -> bool:
-        """False when the person is in it already."""
+        """False when the person is in it already, NotFound when not in its organization."""
         there = select(team_members.c.user_id).where(
             team_members.c.team_id == team_id, team_members.c.user_id == user_id
         )
+        member = (
+            select(members.c.user_id)
+            .join(teams, teams.c.org_id == members.c.org_id)
+            .where(teams.c.id == team_id, members.c.user_id == user_id)
+        )
         async with self._db.write() as connection:
             await people_changed(connection)
+            if not (await connection.execute(member)).first():
+                raise NotFound("this person is not in the team's organization", field="login")
             if (await connection.execute(there)).first():
                 return False
             await connection.execute(
@@ -242,6 +275,15 @@ class OrganizationStore:
             await people_changed(connection)
             row = (await connection.execute(query)).first()
         return rows.grant(row) if row else None
+
+
+def _owned(org_id: int) -> Select[str]:
+    return (
+        select(repositories.c.id)
+        .join(organizations, organizations.c.name == repositories.c.org)
+        .where(organizations.c.id == org_id)
+        .order_by(repositories.c.id)
+    )
 
 
 def _subject(

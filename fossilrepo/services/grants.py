@@ -13,9 +13,9 @@ from fossilrepo.db.access import AccessStore, Drift
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import Forbidden, InvalidInput, NotFound
+from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
 from fossilrepo.models import AccessKey, Actor, Repository, RepositoryState, User, now
-from fossilrepo.rights import Effective, Organization, Role
+from fossilrepo.rights import Effective, Organization, Role, Team
 from fossilrepo.services.access import Access, no_repository
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.natives import Natives, NativeView
@@ -92,12 +92,11 @@ class Grants:
         )
         await self._project(place)
         directory = await self._access.directory()
-        found = next(
-            grant
-            for grant in directory.grants
-            if all(getattr(grant, key) == value for key, value in {**place.keys, **keys}.items())
-        )
-        return view(found, directory, place.name)
+        wanted = {**place.keys, **keys}
+        for found in directory.grants:
+            if all(getattr(found, key) == value for key, value in wanted.items()):
+                return view(found, directory, place.name)
+        raise Conflict(f"the grant to {holder} was taken away again meanwhile")
 
     async def revoke(
         self,
@@ -201,25 +200,38 @@ class Grants:
                     field="user",
                 )
             return person.login, {"user_id": person.id}
-        org_name, _, name = (team or "").rpartition("/")
+        found = await self._team(place, team or "", living=living)
+        return f"{found[0]}/{found[1].name}", {"team_id": found[1].id}
+
+    async def _team(self, place: _Place, text: str, *, living: bool) -> tuple[str, Team]:
+        """Of the organization; what was granted before a repository moved can be taken away too."""
+        org_name, _, name = text.rpartition("/")
+        directory = await self._access.directory()
+        names = {org.id: org.name for org in directory.organizations.values()}
+        for team in directory.teams.values():
+            if team.name == name and names[team.org_id] == (org_name or place.org.name):
+                is_here = team.org_id == place.org.id
+                left_behind = not living and any(
+                    grant.team_id == team.id
+                    and place.repository is not None
+                    and grant.repository_id == place.repository.id
+                    for grant in directory.grants
+                )
+                if is_here or left_behind:
+                    return names[team.org_id], team
         if org_name and org_name != place.org.name:
             raise InvalidInput(
-                f"the team {team} belongs to another organization than {place.name}",
+                f"the team {text[:80]} belongs to another organization than {place.name}",
                 hint=f"use a team of {place.org.name}, or grant to the person",
                 field="team",
             )
-        directory = await self._access.directory()
-        for one in directory.teams.values():
-            if one.org_id == place.org.id and one.name == name:
-                return f"{place.org.name}/{name}", {"team_id": one.id}
         raise no_team(place.org.name, name)
 
     async def _project(self, place: _Place) -> None:
         if place.repository is not None:
             await self._projection.project_all([place.repository.id])
             return
-        rows = await self._repositories.all()
-        await self._projection.project_all([row.id for row in rows if row.org == place.org.name])
+        await self._projection.project_all(await self._store.repositories_of(place.org.id))
 
 
 def _id_of(place: _Place) -> dict[str, str]:

@@ -7,6 +7,8 @@ it can reach before the call returns.
 from __future__ import annotations
 
 import builtins
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -29,11 +31,12 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
+EVERY = 1_000_000  # repositories; no host has more
 
 
 @dataclass(frozen=True, slots=True)
 class OrganizationSummary:
-    """One line of the list; `role` is the actor's own."""
+    """One line of the list; `role` is the actor's own, `repositories` counts what they may read."""
 
     org: Organization
     members: int
@@ -98,10 +101,7 @@ class Organizations:
     async def list(self, actor: Actor) -> builtins.list[OrganizationSummary]:
         """Those that the actor is in, all for who runs the site; by name."""
         directory = await self._access.directory()
-        counts: dict[str, int] = {}
-        for row in await self._repositories.all():
-            if row.name is not None:
-                counts[row.org] = counts.get(row.org, 0) + 1
+        counts = Counter(row.org for row in await self._readable(actor))
         found = []
         for name in sorted(directory.organizations):
             org = directory.organizations[name]
@@ -112,7 +112,7 @@ class Organizations:
                         org,
                         members=sum(1 for org_id, _ in directory.members if org_id == org.id),
                         teams=sum(1 for team in directory.teams.values() if team.org_id == org.id),
-                        repositories=counts.get(name, 0),
+                        repositories=counts[name],
                         role=role,
                     )
                 )
@@ -132,11 +132,7 @@ class Organizations:
             for team in directory.teams.values()
             if team.org_id == org.id
         ]
-        repositories = [
-            row
-            for row in await self._repositories.all()
-            if row.org == name and row.name and await self._access.may(actor, row, Role.READ)
-        ]
+        repositories = [row for row in await self._readable(actor) if row.org == name]
         return OrganizationDetail(
             org=org,
             members=tuple(sorted(members, key=lambda pair: pair[0].login)),
@@ -191,7 +187,7 @@ class Organizations:
             after=changes,
         )
         if "default_role" in changes:
-            await self._write_into(name)
+            await self._write_into(before)
         return after
 
     async def rename(self, actor: Actor, old: str, new: str) -> Organization:
@@ -233,7 +229,7 @@ class Organizations:
         await self._audit.record(
             actor, "organization.member", name, login=login, before=before, after=role
         )
-        await self._write_into(name)
+        await self._write_into(org)
 
     async def remove_member(self, actor: Actor, name: str, login: str) -> None:
         """Out of the organization and its teams; everyone may leave by themselves."""
@@ -244,7 +240,7 @@ class Organizations:
         if user is None or not await self._store.remove_member(org.id, user.id):
             raise NotFound(f"{login[:40]!r} is not in {name}", field="login")
         await self._audit.record(actor, "organization.member-removed", name, login=login)
-        await self._write_into(name)
+        await self._write_into(org)
 
     # Teams
 
@@ -293,10 +289,9 @@ class Organizations:
     async def delete_team(self, actor: Actor, org_name: str, name: str) -> None:
         """Its grants end with it."""
         _org, team = await self._team(actor, org_name, name)
-        reached = await self._reached_by(team)
-        await self._store.remove_team(team.id)
+        ended = await self._store.remove_team(team.id)
         await self._audit.record(actor, "team.delete", f"{org_name}/{name}")
-        await self._projection.project_all(reached)
+        await self._projection.project_all(await self._reached_by(team, ended))
 
     async def add_to_team(self, actor: Actor, org_name: str, name: str, login: str) -> None:
         """Only members of the organization can be in its teams."""
@@ -312,7 +307,7 @@ class Organizations:
         if not await self._store.add_to_team(team.id, user.id):
             raise Conflict(f"{login} is in {org_name}/{name} already", field="login")
         await self._audit.record(actor, "team.member", f"{org_name}/{name}", login=login)
-        await self._projection.project_all(await self._reached_by(team))
+        await self._write_for(team)
 
     async def remove_from_team(self, actor: Actor, org_name: str, name: str, login: str) -> None:
         _org, team = await self._team(actor, org_name, name)
@@ -320,7 +315,7 @@ class Organizations:
         if user is None or not await self._store.remove_from_team(team.id, user.id):
             raise NotFound(f"{login[:40]!r} is not in {org_name}/{name}", field="login")
         await self._audit.record(actor, "team.member-removed", f"{org_name}/{name}", login=login)
-        await self._projection.project_all(await self._reached_by(team))
+        await self._write_for(team)
 
     # Within
 
@@ -346,19 +341,24 @@ class Organizations:
             raise no_team(org_name, name)
         return org, team
 
-    async def _reached_by(self, team: Team) -> builtins.list[str]:
-        """The repositories where the team has a role."""
-        directory = await self._access.directory()
-        mine = [grant for grant in directory.grants if grant.team_id == team.id]
-        on_all = any(grant.org_id == team.org_id for grant in mine)
-        named = {grant.repository_id for grant in mine}
-        org = next(one for one in directory.organizations.values() if one.id == team.org_id)
-        rows = [row for row in await self._repositories.all() if row.org == org.name]
-        return [row.id for row in rows if on_all or row.id in named]
+    async def _readable(self, actor: Actor) -> builtins.list[Repository]:
+        readable = await self._access.readable(actor)
+        return (await self._repositories.search("", limit=EVERY, readable=readable)).repositories
 
-    async def _write_into(self, org_name: str) -> None:
-        rows = await self._repositories.all()
-        await self._projection.project_all([row.id for row in rows if row.org == org_name])
+    async def _reached_by(self, team: Team, grants: Sequence[Grant]) -> builtins.list[str]:
+        """The repositories where these grants give the team a role."""
+        named = {grant.repository_id for grant in grants}
+        on_all = any(grant.org_id == team.org_id for grant in grants)
+        owned = await self._store.repositories_of(team.org_id)
+        return [identity for identity in owned if on_all or identity in named]
+
+    async def _write_for(self, team: Team) -> None:
+        directory = await self._access.directory()
+        grants = [grant for grant in directory.grants if grant.team_id == team.id]
+        await self._projection.project_all(await self._reached_by(team, grants))
+
+    async def _write_into(self, org: Organization) -> None:
+        await self._projection.project_all(await self._store.repositories_of(org.id))
 
 
 def view(grant: Grant, directory: Directory, place: str = "") -> GrantView:

@@ -12,6 +12,7 @@ from fossilrepo.services.organizations import UNSET, GrantView, OrganizationDeta
 from fossilrepo.web import api_people_models as m
 from fossilrepo.web.api_access import described_key, described_native
 from fossilrepo.web.api_call import Call
+from fossilrepo.web.api_models import NewName
 from fossilrepo.web.visit import Visit, Who
 
 # Organizations
@@ -60,9 +61,12 @@ async def configure_organization(visit: Visit, body: m.OrganizationChanges) -> o
         default_role=default_role,
         members_create=body.members_create,
     )
-    if body.name is not None:
-        after = await visit.services.organizations.rename(visit.actor, org, body.name)
     return _organization(after)
+
+
+async def rename_organization(visit: Visit, body: NewName) -> object:
+    org = visit.path("org")
+    return _organization(await visit.services.organizations.rename(visit.actor, org, body.name))
 
 
 def _default_role(text: str | None) -> Role | Unset | None:
@@ -265,6 +269,15 @@ CALLS = (
         configure_organization,
         "Change an organization",
         m.OrganizationChanges,
+        m.OrganizationAnswer,
+    ),
+    Call(
+        "POST",
+        _ORG + "/rename",
+        _IN,
+        rename_organization,
+        "Rename an organization",
+        NewName,
         m.OrganizationAnswer,
     ),
     Call("DELETE", _ORG, _IN, delete_organization, "Delete an organization", status=204),

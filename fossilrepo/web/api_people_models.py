@@ -19,7 +19,6 @@ class NewOrganization(Body):
 class OrganizationChanges(Body):
     """What is not given stays. `default_role` none: members may do nothing by being members."""
 
-    name: str | None = None
     title: str | None = None
     default_role: Literal["none", "read", "write", "admin"] | None = None
     members_create: bool | None = None
