@@ -14,7 +14,7 @@ async def test_tickets_and_wiki_are_edited_after_signing_in_to_fossil(
     await page.goto(f"{base}/tktnew")
     assert "tktnew" not in page.url or await page.locator("input[name=title]").count() == 0
 
-    await page.goto(f"{base}/login")
+    await page.goto(f"{base}/login?native")
     await page.fill("input[name=u]", "ada")
     await page.fill("input[name=p]", host.fossil_password("ada", "pages"))
     await page.click("input[name=in]")
