@@ -19,6 +19,7 @@ from fossilrepo.tools.fossil_users import Drifted
 
 DAY = 86400.0  # seconds
 QUICKEST = 0.2  # seconds between two repositories
+LONGEST = 200  # characters that are kept of a login or of what was found
 MOST = 50  # rows that are told of one repair
 
 log = logging.getLogger(__name__)
@@ -40,14 +41,18 @@ class Drift:
 
     async def record(self, repository: Repository, drifts: tuple[Drifted, ...]) -> None:
         """Keep what was found and what it was made to be, for the repository's page and the log."""
-        for drift in drifts[:MOST]:
+        told = [
+            Drifted(_plain(one.login), _plain(one.found), _plain(one.repaired))
+            for one in drifts[:MOST]
+        ]
+        for drift in told:
             await self._store.add_drift(repository.id, drift.login, drift.found, drift.repaired)
         await self._audit.record(
             Actor.system(),
             "repository.people-repaired",
             repository.label,
-            before={drift.login: drift.found for drift in drifts[:MOST]},
-            after={drift.login: drift.repaired for drift in drifts[:MOST]},
+            before={drift.login: drift.found for drift in told},
+            after={drift.login: drift.repaired for drift in told},
             count=len(drifts),
         )
 
@@ -66,3 +71,8 @@ class Drift:
     async def run(self) -> None:
         while True:
             await self.look_at_all(lasts=DAY)
+
+
+def _plain(text: str) -> str:
+    """Whatever stood there, as one short line that every database takes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:LONGEST])[:LONGEST]

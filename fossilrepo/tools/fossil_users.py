@@ -397,10 +397,14 @@ def _applied(text: str | None) -> dict[str, tuple[str, str]] | None:
 
 
 def _json(text: str | None) -> object:
+    """What we keep in the file, or None when somebody else wrote it: it may be anything."""
     try:
-        return json.loads(text or "null")
-    except ValueError:
+        value = json.loads(text or "null")
+        said = json.dumps(value, ensure_ascii=False)
+        said.encode()  # half of a surrogate pair could not be written anywhere
+    except (ValueError, RecursionError):
         return None
+    return None if "\\u0000" in said else value
 
 
 def close_first_user(path: Path) -> None:

@@ -148,3 +148,31 @@ async def test_logins_that_are_no_text_or_no_utf8_break_nothing(front: Front) ->
     assert len(await front.services.natives.everywhere(HERE)) == len(natives)
     for native in natives:
         assert await front.services.natives.adopt(HERE, "demo", native.login, "bob") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"a\\u0000b": ["i", ""]}',
+        '{"\\ud800": ["i", ""]}',
+        '{"nat": {"original": "\\ud800", "applied": "i"}}',
+        "[1, {}]",
+        "[" * 99999,
+    ],
+    ids=["a NUL", "half a pair", "half a pair within", "of other types", "deep"],
+)
+async def test_our_own_notes_in_the_file_may_be_anything(front: Front, value: str) -> None:
+    for name in ("applied", "natives", "users"):
+        hostile.change(
+            live(front, "demo"),
+            hostile.setting(f"fossilrepo-{name}", value),
+            "UPDATE user SET cap = 'i' || char(0) || 's' WHERE login = 'nobody'",
+            "REPLACE INTO user(login, pw, cap) VALUES ('nat' || char(10), 'x', 'i' || char(7))",
+        )
+        repository = await front.services.repos.get(HERE, "demo")
+        projection = front.services.natives._projection
+        await projection.project(repository)
+        await projection.project(repository)
+        assert set(caps(front, "demo")["nobody"]) == set("ghjorz2")
+        for drift in await front.services.natives._store.drifts(repository.id):
+            assert drift.login.isprintable() and drift.found.isprintable()
