@@ -220,6 +220,7 @@ async def open_core(
         )
         repos.before_purge.append(services.previews.before_purge)
         resets.after_use.append(services.opening.sign_out_everywhere)
+        accounts.after_ending.append(services.opening.sign_out_everywhere)
         mending = Mending(settings, replication, backups, shelf, audit)
         manifest = Manifest(settings, replication.target, Inventory(database), links)
         yield Core(

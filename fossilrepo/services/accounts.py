@@ -76,6 +76,8 @@ class Accounts:
         self._on_change = on_change
         self._passwords = Passwords()
         self._slowing = Slowing()
+        # With the person's id, when one of their sessions was ended by them or for them.
+        self.after_ending: list[Callable[[int], Awaitable[None]]] = []
 
     # Set-up
 
@@ -235,15 +237,21 @@ class Accounts:
         """One of the actor's own."""
         if not await self._store.end_session_of(actor.user_id or 0, session_id):
             raise NotFound("this session has ended already")
+        await self._ended(actor.user_id or 0)
         await self._audit.record(actor, "person.session-ended", actor.login)
 
     async def end_other_sessions(self, session: Session, address: str = "") -> int:
         """All of the person's but this one; how many there were."""
         user = session.user
         ended = await self._store.end_sessions_of(user.id, but=session.id)
+        await self._ended(user.id)
         actor = Actor(user.login, user.is_admin, address, user_id=user.id)
         await self._audit.record(actor, "person.sessions-ended", user.login, ended=ended)
         return ended
+
+    async def _ended(self, user_id: int) -> None:
+        for step in self.after_ending:
+            await step(user_id)
 
     # People
 
@@ -298,6 +306,7 @@ class Accounts:
         password_hash = await self._passwords.new_hash(login, password)
         await self._store.update_user(login, password_hash=password_hash)
         await self._store.end_sessions_of(user.id)
+        await self._ended(user.id)
         await self._audit.record(actor, "person.password", login)
 
     async def change_own_password(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from fossilrepo.config import Settings
 from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
-from fossilrepo.models import Actor, Visibility
+from fossilrepo.models import Actor, Session, Visibility
 from fossilrepo.services import Services
 from fossilrepo.services.opening import TICKET_LIFE, Opened, Ticket, Tickets, digest
 from fossilrepo.services.projection import READ
@@ -196,6 +196,29 @@ async def test_signing_out_everywhere_is_for_one_person(services: Services) -> N
     signed_in(path, "ada")
     await services.opening.sign_out_everywhere(ada.user_id)
     assert cookies(path) == {"ada": "c", "native": "c"}, "that was done before"
+
+
+async def test_ending_sessions_on_the_site_ends_them_in_repositories(services: Services) -> None:
+    ada, path = await person(services, "ada"), await file(services, "shut")
+    shut = await services.repos.get(ADMIN, "shut")
+    user = await services.accounts.user("ada")
+
+    async def ends(how: Callable[[Session], Awaitable[object]]) -> bool:
+        made = await services.accounts.session_for(user, address="", agent="")
+        await services.opening.visited(ada, shut, opened=True)
+        signed_in(path, "ada")
+        session = await services.accounts.session(made.token)
+        assert session is not None
+        await how(session)
+        return cookies(path) == {}
+
+    accounts = services.accounts
+    assert await ends(lambda session: accounts.end_session(ada, session.id))
+    assert await ends(lambda session: accounts.end_other_sessions(session))
+    assert await ends(lambda _: accounts.set_password(ADMIN, "ada", "four random words here"))
+    assert await ends(lambda _: accounts.rotate(ADMIN, "ada"))
+    await accounts.create_user(ADMIN, "another", is_admin=True)
+    assert await ends(lambda _: accounts.set_disabled(ADMIN, "ada", True))
 
 
 async def test_what_cannot_be_written_now_is_signed_out_the_next_time(services: Services) -> None:
