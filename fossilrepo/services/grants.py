@@ -86,7 +86,10 @@ class Grants:
         """
         place = await self._place(actor, repository, org)
         holder, keys = await self._holder(place, user, team, living=True)
-        before = await self._store.grant(role, granted_by=actor.login, **place.keys, **keys)  # type: ignore[arg-type]
+        try:
+            before = await self._store.grant(role, granted_by=actor.login, **place.keys, **keys)  # type: ignore[arg-type]
+        except Conflict:  # the rows that it names
+            raise Conflict(f"{holder} or {place.name} was deleted meanwhile") from None
         await self._audit.record(
             actor, "grant", place.name, to=holder, before=before, after=role, **_id_of(place)
         )
