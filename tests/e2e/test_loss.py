@@ -15,13 +15,17 @@ from tests.helpers.host import Checkout, Host
 from tests.helpers.pushes import Pusher, checkins, sqlite_check
 
 Clone = Callable[..., Checkout]
-ROUNDS = 20
+ROUNDS, SOME_ROUNDS = 20, 6
 REPOSITORIES = 2
 WITHIN = 1.0  # seconds
 
 
 @pytest.mark.timeout(400)
-def test_twenty_deaths_lose_nothing_that_was_acknowledged_a_second_before(tmp_path: Path) -> None:
+def test_deaths_lose_nothing_that_was_acknowledged_a_second_before(
+    tmp_path: Path, full: bool
+) -> None:
+    """Twenty in a row with `--long`."""
+    rounds = ROUNDS if full else SOME_ROUNDS
     rng = random.Random(20261125)
     replica = tmp_path / "replica"
     environment = {"FOSSILREPO_BACKUP__URL": f"file://{replica}"}
@@ -40,7 +44,7 @@ def test_twenty_deaths_lose_nothing_that_was_acknowledged_a_second_before(tmp_pa
             pushers.append(Pusher(name, Checkout.cloned(url, tmp_path / f"c{number}", "ada")))
             safe[name] = set()
         passwords = {p.name: p.checkout.url.split("@")[0] for p in pushers}
-        for number in range(ROUNDS):
+        for number in range(rounds):
             port = host.port
             for pusher in pushers:
                 pusher.checkout.url = f"{passwords[pusher.name]}@127.0.0.1:{port}/{pusher.name}"
@@ -53,11 +57,11 @@ def test_twenty_deaths_lose_nothing_that_was_acknowledged_a_second_before(tmp_pa
             shutil.rmtree(host.data)
             host = _rebuilt(host, tmp_path / f"data-{number + 1}", replica, key)
             _nothing_is_missing(host, safe)
-            if number + 1 < ROUNDS:
+            if number + 1 < rounds:
                 host.start()
     finally:
         host.stop()
-    assert sum(map(len, safe.values())) > ROUNDS  # the rounds were not empty
+    assert sum(map(len, safe.values())) > rounds  # the rounds were not empty
 
 
 def _push_and_kill(host: Host, pushers: list[Pusher], rng: random.Random) -> float:

@@ -18,14 +18,16 @@ from tests.helpers.pushes import Push, Pusher, checkins
 Fresh = Callable[..., Host]
 Clone = Callable[..., Checkout]
 REPOSITORIES = 4
-PUSHES = 200
-MOMENTS = 50
+PUSHES, SOME_PUSHES = 200, 80
+MOMENTS, SOME_MOMENTS = 50, 20
 WITHIN = 1.0  # seconds from the acknowledgement to the replica, as promised
 
 
-def test_fifty_moments_hold_what_was_acknowledged_before_them_and_nothing_later(
-    fresh: Fresh, clone: Clone, tmp_path: Path
+def test_moments_hold_what_was_acknowledged_before_them_and_nothing_later(
+    fresh: Fresh, clone: Clone, tmp_path: Path, full: bool
 ) -> None:
+    """Fifty moments of two hundred pushes with `--long`."""
+    pushes_made, moments = (PUSHES, MOMENTS) if full else (SOME_PUSHES, SOME_MOMENTS)
     replica = tmp_path / "replica"
     host = fresh(FOSSILREPO_BACKUP__URL=f"file://{replica}")
     host.admin()
@@ -34,14 +36,14 @@ def test_fifty_moments_hold_what_was_acknowledged_before_them_and_nothing_later(
         host.call("repo", "create", f"r{number}")
         pushers.append(Pusher(f"r{number}", clone(f"r{number}", f"c{number}", on=host)))
     before_all = time.time()
-    _together(pushers, PUSHES // REPOSITORIES)
+    _together(pushers, pushes_made // REPOSITORIES)
     pushes = [push for pusher in pushers for push in pusher.done]
-    assert len(pushes) == PUSHES
+    assert len(pushes) == pushes_made
     ids = {row["name"]: row["id"] for row in host.json("repo", "list")}
     until_sync(lambda: _all_current(host), timeout=20, what="everything on the replica")
     settings = Settings(data_dir=str(host.data), backup=Backup(url=f"file://{replica}"))
     rng = random.Random(20261124)
-    times = [rng.uniform(before_all, pushes[-1].acknowledged + 1) for _ in range(MOMENTS)]
+    times = [rng.uniform(before_all, pushes[-1].acknowledged + 1) for _ in range(moments)]
 
     async def restored(number: int, moment: float | None) -> tuple[str, set[str]]:
         name = f"r{number % REPOSITORIES}"
