@@ -147,6 +147,8 @@ class Repositories(Catalog):
             people = (await self._access.picture()).version
             plan = await self._projection.plan(draft)
             await asyncio.to_thread(fossil_users.project, scratch, plan)
+            # An import takes long: meanwhile rights can end, and organizations too.
+            await self._access.require_may_create(actor, draft.org)
             async with self.names():
                 await self._free_name(actor, draft.label)
                 path = await asyncio.to_thread(self._shelf.place, scratch, draft.id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from fossilrepo.config import Settings
 from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
-from fossilrepo.models import Actor, Visibility
+from fossilrepo.models import Actor, Trust, Visibility
 from fossilrepo.rights import MemberRole, Role
 from fossilrepo.services import Services
 from fossilrepo.services.projection import ADMIN as ADMIN_LETTERS
@@ -190,6 +192,31 @@ async def test_an_organization_is_renamed_with_its_repositories_and_deleted_empt
         await organizations.show(SITE, "apex")
 
 
+async def test_what_takes_long_to_come_in_is_asked_for_again_at_the_end(
+    world: World, fossil_template: Path
+) -> None:
+    """During an import its organization gets another name, or the importer leaves it."""
+    repos, organizations, olga = (
+        world.services.repos,
+        world.services.organizations,
+        world.actors["olga"],
+    )
+    await organizations.set_member(SITE, "acme", "olga", OWNER)
+    drafts = [
+        await repos.draft(actor, "new", "", Visibility.PRIVATE, Trust.UNTRUSTED, org="acme")
+        for actor in (olga, SITE)
+    ]
+    await organizations.remove_member(SITE, "acme", "olga")
+    await organizations.rename(SITE, "acme", "apex")
+    for actor, draft, refusal in zip((olga, SITE), drafts, (Forbidden, InvalidInput), strict=True):
+        scratch = world.services.settings.data / "tmp" / f"{draft.id}.fossil"
+        shutil.copyfile(fossil_template, scratch)
+        with pytest.raises(refusal):
+            await repos.add(actor, draft, scratch, action="repository.import")
+    found = (await repos.search(SITE)).repositories
+    assert [(row.name, row.org) for row in found] == [("one", "apex"), ("two", "apex")]
+
+
 async def test_strangers_to_an_organization_do_not_learn_of_it(world: World) -> None:
     organizations, eve = world.services.organizations, world.actors["eve"]
     assert await organizations.list(eve) == []
@@ -220,5 +247,7 @@ async def test_somebody_disabled_loses_and_gets_nothing_new(world: World) -> Non
     assert world.letters("one", "eve") is None and await world.names("eve") == []
     with pytest.raises(NotFound, match="who can sign in"):
         await grants.grant(SITE, Role.ADMIN, repository="one", user="eve")
+    with pytest.raises(NotFound, match="who can sign in"):
+        await world.services.organizations.set_member(SITE, "acme", "eve", OWNER)
     await world.services.accounts.set_disabled(SITE, "eve", False)
     assert world.letters("one", "eve") == WRITE
