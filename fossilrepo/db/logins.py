@@ -125,7 +125,7 @@ class LoginStore:
             await people_changed(connection)
             await _living(connection, user_id)
             if not is_admin:
-                await _another_admin(connection, user_id)
+                await refuse_last_admin(connection, user_id)
             return rows.user((await connection.execute(query)).one())
 
     async def leave(self, user_id: int, sync_secret: bytes) -> None:
@@ -133,7 +133,7 @@ class LoginStore:
         async with self._db.write() as connection:
             await people_changed(connection)
             await _living(connection, user_id)
-            await _another_admin(connection, user_id)
+            await refuse_last_admin(connection, user_id)
             for table in _OF_ONE:
                 await connection.execute(delete(table).where(table.c.user_id == user_id))
             await connection.execute(
@@ -178,7 +178,8 @@ async def _living(connection: AsyncConnection, user_id: int) -> User:
     return rows.user(row)
 
 
-async def _another_admin(connection: AsyncConnection, user_id: int) -> None:
+async def refuse_last_admin(connection: AsyncConnection, user_id: int) -> None:
+    """Conflict when nobody else could run the site; part of the transaction that ends it."""
     able = (users.c.is_admin, ~users.c.disabled, users.c.deleted_at.is_(None))
     query = select(users.c.id).where(*able)
     admins = set((await connection.execute(query)).scalars())

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, delete, func, insert, select, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
-from fossilrepo.db.logins import refuse_taken
+from fossilrepo.db.logins import refuse_last_admin, refuse_taken
 from fossilrepo.db.tables import api_tokens, one_time_tokens, sessions, users
 from fossilrepo.db.versions import people_changed
 from fossilrepo.errors import NotFound
@@ -60,13 +60,48 @@ class PeopleStore:
             return {row.id: row.sync_secret for row in found}
 
     async def update_user(self, login: str, **changes: Any) -> User:
-        query = update(users).where(users.c.login == login).values(**changes).returning(users)
+        """NotFound also when the person left meanwhile."""
+        query = (
+            update(users)
+            .where(users.c.login == login, users.c.deleted_at.is_(None))
+            .values(**changes)
+            .returning(users)
+        )
         async with self._db.write() as connection:
             await people_changed(connection)
             row = (await connection.execute(query)).first()
         if row is None:
-            raise NotFound(f"there is no person with the login {login!r}")
+            raise _nobody(login)
         return rows.user(row)
+
+    async def renew_password_hash(self, user_id: int, before: str, after: str) -> bool:
+        """The same password, hashed anew; False when another one was set meanwhile."""
+        query = (
+            update(users)
+            .where(users.c.id == user_id, users.c.password_hash == before)
+            .values(password_hash=after)
+        )
+        async with self._db.write() as connection:
+            return (await connection.execute(query)).rowcount > 0
+
+    async def shut_out(self, login: str, sync_secret: bytes) -> User:
+        """Disabled, and sessions and links ended for good; API tokens count again once the person
+        is let in again. Conflict for the last administrator of the site."""
+        async with self._db.write() as connection:
+            await people_changed(connection)
+            found = (await connection.execute(_living(login))).first()
+            if found is None:
+                raise _nobody(login)
+            await refuse_last_admin(connection, found.id)
+            for table in (sessions, one_time_tokens):
+                await connection.execute(delete(table).where(table.c.user_id == found.id))
+            query = (
+                update(users)
+                .where(users.c.id == found.id)
+                .values(disabled=True, sync_secret=sync_secret)
+                .returning(users)
+            )
+            return rows.user((await connection.execute(query)).one())
 
     # Sessions
 
@@ -197,6 +232,10 @@ class PeopleStore:
             query = query.where(api_tokens.c.user_id == user_id)
         async with self._db.write() as connection:
             return (await connection.execute(query)).rowcount > 0
+
+
+def _nobody(login: str) -> NotFound:
+    return NotFound(f"there is no person with the login {login[:40]!r}")
 
 
 def _living(login: str) -> Select[Any]:

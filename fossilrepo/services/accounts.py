@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.people import PeopleStore
@@ -138,22 +137,36 @@ class Accounts:
         found = await self._store.credentials(login)
         user, password_hash = found if found else (None, "")
         right = await self._passwords.verify(password_hash, password)
+        # Of many guesses at once those that come after too many wrong ones learn nothing.
+        self._slowing.check(f"account {login}", f"address {address}")
         if user is None or user.disabled or not right:
             await self._failed(login, address)
-            raise NotSignedIn("wrong login or password", hint="check both and try again")
+            raise _wrong()
         if self._passwords.is_outdated(password_hash):
             fresh = await self._passwords.hash(password)
-            await self._store.update_user(login, password_hash=fresh)
+            if await self._store.renew_password_hash(user.id, password_hash, fresh):
+                password_hash = fresh
         if user.has_totp:
-            raise SecondFactorNeeded(await self._half_way(user))
+            raise SecondFactorNeeded(await self._half_way(user, password_hash))
         self._slowing.succeeded(f"account {login}")
-        return await self._new_session(user, address, agent)
+        made = await self._new_session(user, address, agent)
+        if not await self._is_still(login, password_hash, password):
+            await self._store.end_session(_digest(made.token))
+            raise _wrong()
+        return made
+
+    async def _is_still(self, login: str, password_hash: str, password: str) -> bool:
+        """Asked once the session is there: what ended all of them meanwhile has not seen it."""
+        found = await self._store.credentials(login)
+        if found is None or found[0].disabled:
+            return False
+        return found[1] == password_hash or await self._passwords.verify(found[1], password)
 
     async def _failed(self, login: str, address: str) -> None:
         self._slowing.failed(f"account {login}", f"address {address}")
         await self._audit.sign_in_failed(login, address)
 
-    async def _half_way(self, user: User) -> str:
+    async def _half_way(self, user: User, password_hash: str) -> str:
         token = secrets.token_urlsafe(32)
         await self._one_time.add(
             only=True,
@@ -163,6 +176,7 @@ class Accounts:
             user_id=user.id,
             created_at=now(),
             expires_at=now() + SECOND_LIFE,
+            detail={"proven": _digest(password_hash)},
         )
         return token
 
@@ -170,7 +184,9 @@ class Accounts:
         """The session of who gave the right password before; NotSignedIn when that is over."""
         user = await self._half_signed_in(token)
         self._slowing.check(f"account {user.login}", f"address {address}")
-        if not await self._second_factor.verify(user, code):
+        right = await self._second_factor.verify(user, code)
+        self._slowing.check(f"account {user.login}", f"address {address}")
+        if not right:
             await self._failed(user.login, address)
             raise InvalidInput(
                 "this code is wrong, or was used before",
@@ -183,11 +199,14 @@ class Accounts:
         return await self._new_session(user, address, agent)
 
     async def _half_signed_in(self, token: str) -> User:
+        """Over, too, once another password is set: the one that was proven is none any more."""
         row = await self._one_time.find(_digest(token), _SECOND, now())
         directory = await self._store.users() if row is not None else []
         for user in directory:
             if row is not None and user.id == row.user_id and not user.disabled:
-                return user
+                found = await self._store.credentials(user.login)
+                if found and row.detail.get("proven") == _digest(found[1]):
+                    return user
         raise _over()
 
     async def session_for(self, user: User, *, address: str, agent: str) -> SignedIn:
@@ -325,33 +344,22 @@ class Accounts:
         login = session.user.login
         self._slowing.check(f"account {login}", f"address {address}")
         found = await self._store.credentials(login)
-        if found is None or not await self._passwords.verify(found[1], password):
+        right = await self._passwords.verify(found[1] if found else "", password)
+        self._slowing.check(f"account {login}", f"address {address}")
+        if not right:
             await self._failed(login, address)
             raise InvalidInput("this is not your password", field="old")
 
     async def set_disabled(self, actor: Actor, login: str, disabled: bool) -> User:
         """Takes effect at once: sessions ended, Fossil passwords and capabilities replaced."""
         _admins_only(actor)
-        before = await self.user(login)
-        if disabled and before.is_admin and await self._last_admin(login):
-            raise Conflict(
-                f"{login} is the last administrator",
-                hint="make another one first: `fossilrepo user create LOGIN --admin`",
-            )
-        changes: dict[str, Any] = {"disabled": disabled}
         if disabled:
-            changes["sync_secret"] = self._keys.new_sync_secret()
-        user = await self._store.update_user(login, **changes)
-        if disabled:
-            await self._store.end_sessions_of(user.id)
+            user = await self._store.shut_out(login, self._keys.new_sync_secret())
+        else:
+            user = await self._store.update_user(login, disabled=False)
         await self._audit.record(actor, "person.disable" if disabled else "person.enable", login)
         await self._on_change()
         return user
-
-    async def _last_admin(self, login: str) -> bool:
-        return not any(
-            u.is_admin and not u.disabled and u.login != login for u in await self._store.users()
-        )
 
     async def rotate(self, actor: Actor, login: str) -> None:
         """New Fossil passwords for the person in every repository."""
@@ -370,6 +378,10 @@ class Accounts:
     async def new_hash(self, login: str, password: str) -> str:
         """For a password that passes the rules; InvalidInput says which one it does not."""
         return await self._passwords.new_hash(login, password)
+
+
+def _wrong() -> NotSignedIn:
+    return NotSignedIn("wrong login or password", hint="check both and try again")
 
 
 def _over() -> NotSignedIn:

@@ -3,11 +3,14 @@
 import asyncio
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyotp
 import pytest
+from argon2 import PasswordHasher
 
 from fossilrepo.config import Settings
 from fossilrepo.db.engine import Database
@@ -26,7 +29,7 @@ from fossilrepo.errors import (
     TooManyRequests,
 )
 from fossilrepo.models import Actor
-from fossilrepo.services.accounts import Accounts
+from fossilrepo.services.accounts import Accounts, SecondFactorNeeded
 from fossilrepo.services.api_tokens import ApiTokens, Scope
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
@@ -272,6 +275,88 @@ async def test_many_who_guess_are_held_and_others_come_in(parts: Parts) -> None:
     assert {one for one in together[:-1]} == {TooManyRequests}
     failed = [e for e in await parts.audit.recent(limit=200) if e.action == "sign-in.failed"]
     assert 1 <= len(failed) <= 40, "told, and not for every try"
+
+
+async def test_guesses_at_once_tell_no_more_than_one_after_the_other(parts: Parts) -> None:
+    parts.accounts._passwords._hasher = PasswordHasher(time_cost=1, memory_cost=64)
+    await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
+
+    async def guess(number: int) -> type[Exception]:
+        try:
+            address = f"203.0.113.{number}"
+            await parts.accounts.sign_in("ada", f"wrong {number}", address=address, agent="")
+        except FossilrepoError as error:
+            return type(error)
+        raise AssertionError
+
+    outcomes = await asyncio.gather(*(guess(number) for number in range(40)))
+    assert outcomes.count(NotSignedIn) < 10 and outcomes.count(TooManyRequests) > 30
+
+
+@dataclass
+class Slow:
+    """A hasher whose check ends when it is told to; the rest is the real one's."""
+
+    hasher: PasswordHasher
+    begun: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def verify(self, text: str, password: str) -> bool:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        return bool(self.hasher.verify(text, password))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.hasher, name)
+
+
+@pytest.mark.parametrize("change", ["another password", "disabled"])
+async def test_a_sign_in_that_began_before_a_change_gives_no_session_after_it(
+    parts: Parts, change: str
+) -> None:
+    accounts = parts.accounts
+    user = await accounts.create_user(ADMIN, "bob", password=GOOD)
+    await accounts.create_user(ADMIN, "ada", is_admin=True)
+    slow = Slow(accounts._passwords._hasher)
+    accounts._passwords._hasher = slow  # type: ignore[assignment]
+    trying = asyncio.create_task(accounts.sign_in("bob", GOOD, **FROM))
+    try:
+        assert await asyncio.to_thread(slow.begun.wait, 30)
+        if change == "disabled":
+            await accounts.set_disabled(ADMIN, "bob", True)
+        else:
+            await accounts.set_password(ADMIN, "bob", GOOD + " anew")
+    finally:
+        slow.go_on.set()
+    with pytest.raises(NotSignedIn):
+        await trying
+    assert await accounts.sessions(user) == []
+
+
+async def test_of_two_administrators_who_disable_each_other_one_stays(parts: Parts) -> None:
+    for login in ("ada", "bob"):
+        await parts.accounts.create_user(ADMIN, login, is_admin=True)
+    done = await asyncio.gather(
+        *(parts.accounts.set_disabled(ADMIN, login, True) for login in ("ada", "bob")),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, Conflict) for one in done) == 1
+    assert sum(not user.disabled for user in await parts.accounts.users()) == 1
+
+
+async def test_a_sign_in_that_is_half_done_ends_with_the_password(parts: Parts) -> None:
+    user = await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
+    secret = parts.second_factor.offer(user).secret
+    now = pyotp.TOTP(secret).now()
+    codes = await parts.second_factor.confirm(user, secret, now)
+    with pytest.raises(SecondFactorNeeded) as half:
+        await parts.accounts.sign_in("ada", GOOD, **FROM)
+    await parts.accounts.set_password(ADMIN, "ada", GOOD + " anew")
+    with pytest.raises(NotSignedIn):
+        await parts.accounts.second(half.value.token, codes[0], **FROM)
+    with pytest.raises(SecondFactorNeeded) as again:
+        await parts.accounts.sign_in("ada", GOOD + " anew", **FROM)
+    assert await parts.accounts.second(again.value.token, codes[0], **FROM)
 
 
 async def test_nothing_secret_is_in_the_audit_log(parts: Parts) -> None:
