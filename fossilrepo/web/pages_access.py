@@ -13,7 +13,7 @@ from aiohttp import web
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import now
 from fossilrepo.rights import Role, role_of
-from fossilrepo.web import forms, render
+from fossilrepo.web import forms, places, render
 from fossilrepo.web.visit import Route, Visit, Who
 
 _ONE = "/repos/{name}/access"
@@ -33,6 +33,7 @@ async def _known(visit: Visit) -> dict[str, Any]:
         "report": report,
         "repository": report.repository,
         "teams": sorted(teams),
+        "sees_org": await places.sees(visit, report.repository),
         "roles": list(Role),
         "at": "",
         "shown": None,
@@ -160,6 +161,12 @@ async def where(visit: Visit) -> web.StreamResponse:
     return render.page(visit, "person_where.html", person=person, found=found)
 
 
+async def own_where(visit: Visit) -> web.StreamResponse:
+    """Where the visitor can go, and why."""
+    found = await visit.services.grants.where(visit.actor, visit.actor.login)
+    return render.page(visit, "person_where.html", person=visit.user, found=found)
+
+
 # All native users at once: "you are joe here"
 
 
@@ -196,6 +203,7 @@ ROUTES = (
     Route("POST", _ONE + "/elevate", _ADMIN, elevate),
     Route("POST", _ONE + "/elevate/end", _ADMIN, end_elevation),
     Route("GET", "/people/{login}/where", _ADMIN, where),
+    Route("GET", "/account/where", _IN, own_where),
     Route("GET", "/people/-/natives", _ADMIN, natives),
     Route("POST", "/people/-/natives", _ADMIN, adopt_everywhere),
 )

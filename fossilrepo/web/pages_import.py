@@ -5,11 +5,13 @@ Owns the three forms. Each ends in a job, whose page shows how far it is.
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from fossilrepo.errors import Forbidden, FossilrepoError, InvalidInput
 from fossilrepo.models import Job
-from fossilrepo.web import forms, render
+from fossilrepo.web import forms, places, render
 from fossilrepo.web.visit import Route, Visit, Who
 
 WAYS = ("file", "clone", "git")
@@ -17,10 +19,11 @@ WAYS = ("file", "clone", "git")
 
 async def choose(visit: Visit) -> web.StreamResponse:
     way = visit.query("way") if visit.query("way") in WAYS else "file"
-    return render.page(visit, "repository_import.html", way=way)
+    return render.page(visit, "repository_import.html", way=way, **await places.offered(visit))
 
 
 async def from_file(visit: Visit) -> web.StreamResponse:
+    known = await places.offered(visit)
     upload = None
     try:
         upload = await forms.upload(visit)
@@ -32,16 +35,17 @@ async def from_file(visit: Visit) -> web.StreamResponse:
             upload.length,
             title=form["title"],
             visibility=form.visibility,
+            org=places.chosen(form, known),
         )
     except Forbidden:
         raise
     except FossilrepoError as error:
-        return _again(visit, error, upload.fields if upload else forms.Fields({}), "file")
+        return _again(visit, error, upload.fields if upload else forms.Fields({}), known, "file")
     return _to(job)
 
 
 async def from_fossil(visit: Visit) -> web.StreamResponse:
-    form = await forms.fields(visit)
+    form, known = await forms.fields(visit), await places.offered(visit)
     try:
         job = await visit.services.imports.clone(
             visit.actor,
@@ -51,14 +55,15 @@ async def from_fossil(visit: Visit) -> web.StreamResponse:
             password=form.raw("password"),
             title=form["title"],
             visibility=form.visibility,
+            org=places.chosen(form, known),
         )
     except FossilrepoError as error:
-        return _again(visit, error, form, "clone")
+        return _again(visit, error, form, known, "clone")
     return _to(job)
 
 
 async def from_git(visit: Visit) -> web.StreamResponse:
-    form = await forms.fields(visit)
+    form, known = await forms.fields(visit), await places.offered(visit)
     try:
         job = await visit.services.imports.git(
             visit.actor,
@@ -67,9 +72,10 @@ async def from_git(visit: Visit) -> web.StreamResponse:
             token=form.raw("token"),
             title=form["title"],
             visibility=form.visibility,
+            org=places.chosen(form, known),
         )
     except FossilrepoError as error:
-        return _again(visit, error, form, "git")
+        return _again(visit, error, form, known, "git")
     return _to(job)
 
 
@@ -80,9 +86,9 @@ def _address(form: forms.Fields) -> str:
 
 
 def _again(
-    visit: Visit, error: FossilrepoError, form: forms.Fields, way: str
+    visit: Visit, error: FossilrepoError, form: forms.Fields, known: dict[str, Any], way: str
 ) -> web.StreamResponse:
-    return render.again(visit, "repository_import.html", error, form, way=way)
+    return render.again(visit, "repository_import.html", error, form, way=way, **known)
 
 
 def _to(job: Job) -> web.StreamResponse:

@@ -11,7 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from fossilrepo.errors import FossilrepoError, InvalidInput
-from fossilrepo.rights import MemberRole, Role, role_of
+from fossilrepo.rights import Grant, MemberRole, Role, role_of
+from fossilrepo.services.organizations import OrganizationDetail, TeamDetail
 from fossilrepo.web import forms, render
 from fossilrepo.web.visit import Route, Visit, Who
 
@@ -176,7 +177,27 @@ async def _team(visit: Visit) -> dict[str, Any]:
     one = detail.team(visit.path("team"))
     inside = {user.login for user in one.members}
     outside = [user for user, _ in detail.members if user.login not in inside]
-    return {"org": detail.org, "detail": detail, "team": one, "outside": outside, "at": ""}
+    return {
+        "org": detail.org,
+        "detail": detail,
+        "team": one,
+        "outside": outside,
+        "grants": await _grants_to(visit, detail, one),
+        "roles": list(Role),
+        "at": "",
+    }
+
+
+async def _grants_to(
+    visit: Visit, detail: OrganizationDetail, team: TeamDetail
+) -> list[tuple[str, Grant]]:
+    """What the team may do, by the repository's name ("" is all), of what the visitor may read."""
+    names = {repository.id: repository.label for repository in detail.repositories}
+    directory = await visit.services.access.directory()
+    found = [grant for grant in directory.grants if grant.team_id == team.team.id]
+    everywhere = [("", grant) for grant in found if grant.org_id is not None]
+    single = [(names[g.repository_id], g) for g in found if g.repository_id in names]
+    return everywhere + sorted(single, key=lambda pair: pair[0])
 
 
 async def _team_again(
@@ -219,6 +240,32 @@ async def add_to_team(visit: Visit) -> web.StreamResponse:
     return render.see(f"/orgs/{org}/teams/{name}", "member-set")
 
 
+async def grant_team(visit: Visit) -> web.StreamResponse:
+    """On one repository of the organization, or on all of them when none is named."""
+    form, org, name = await forms.fields(visit), visit.path("org"), visit.path("team")
+    try:
+        await visit.services.grants.grant(
+            visit.actor, role_of(form["role"]), team=f"{org}/{name}", **_place(form, org)
+        )
+    except FossilrepoError as error:
+        return await _team_again(visit, error, form, "grant")
+    return render.see(f"/orgs/{org}/teams/{name}", "granted")
+
+
+async def revoke_team(visit: Visit) -> web.StreamResponse:
+    form, org, name = await forms.fields(visit), visit.path("org"), visit.path("team")
+    try:
+        await visit.services.grants.revoke(visit.actor, team=f"{org}/{name}", **_place(form, org))
+    except FossilrepoError as error:
+        return await _team_again(visit, error, form, "grant")
+    return render.see(f"/orgs/{org}/teams/{name}", "revoked")
+
+
+def _place(form: forms.Fields, org: str) -> dict[str, str | None]:
+    repository = form["repository"]
+    return {"repository": repository or None, "org": None if repository else org}
+
+
 async def remove_from_team(visit: Visit) -> web.StreamResponse:
     form, org, name = await forms.fields(visit), visit.path("org"), visit.path("team")
     try:
@@ -246,5 +293,7 @@ ROUTES = (
     Route("POST", _TEAM, _IN, configure_team),
     Route("POST", _TEAM + "/delete", _IN, delete_team),
     Route("POST", _TEAM + "/members", _IN, add_to_team),
+    Route("POST", _TEAM + "/grants", _IN, grant_team),
+    Route("POST", _TEAM + "/grants/revoke", _IN, revoke_team),
     Route("POST", _TEAM + "/members/remove", _IN, remove_from_team),
 )

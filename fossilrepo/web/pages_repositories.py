@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from fossilrepo.errors import FossilrepoError
-from fossilrepo.web import forms, render
+from fossilrepo.web import forms, places, render
 from fossilrepo.web.visit import Route, Visit, Who
 
 PER_PAGE = 50
@@ -67,15 +67,17 @@ async def listing(visit: Visit) -> web.StreamResponse:
         view=view,
         sorts=SORTS,
         waiting=waiting,
+        creates=await places.may_create(visit),
+        has_trash=bool(await places.owned_by(visit)),
     )
 
 
 async def new(visit: Visit) -> web.StreamResponse:
-    return render.page(visit, "repository_new.html")
+    return render.page(visit, "repository_new.html", **await places.offered(visit))
 
 
 async def create(visit: Visit) -> web.StreamResponse:
-    form = await forms.fields(visit)
+    form, known = await forms.fields(visit), await places.offered(visit)
     try:
         repository = await visit.services.repos.create(
             visit.actor,
@@ -83,9 +85,10 @@ async def create(visit: Visit) -> web.StreamResponse:
             title=form["title"],
             description=form["description"],
             visibility=form.visibility,
+            org=places.chosen(form, known),
         )
     except FossilrepoError as error:
-        return render.again(visit, "repository_new.html", error, form)
+        return render.again(visit, "repository_new.html", error, form, **known)
     return render.see(f"/repos/{repository.name}", "created")
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import Repository, RepositoryState
 from fossilrepo.rights import Role
-from fossilrepo.web import render
+from fossilrepo.web import places, render
 from fossilrepo.web.hosts import opening
 from fossilrepo.web.safety import safety
 from fossilrepo.web.visit import Route, Visit, Who
@@ -46,6 +46,7 @@ async def _known(visit: Visit, repository: Repository) -> dict[str, Any]:
         "safe": safety(visit.services.replication, repository.id, tells_why=visit.actor.is_admin),
         "has_account": role is not None,
         "role": role,
+        "sees_org": await places.sees(visit, repository),
         "clone": f"fossil clone {links.clone_url(name, login)} {name}.fossil",
         "path_clone": f"fossil clone {links.path_clone_url(name, login)} {name}.fossil",
         "checkins": [],

@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from fossilrepo.errors import FossilrepoError
-from fossilrepo.web import forms, render
+from fossilrepo.web import forms, places, render
 from fossilrepo.web.visit import Route, Visit, Who
 
 _TEMPLATE = "repository_settings.html"
@@ -19,7 +19,8 @@ _TEMPLATE = "repository_settings.html"
 
 async def show(visit: Visit) -> web.StreamResponse:
     repository = await visit.services.repos.administered(visit.actor, visit.path("name"))
-    return render.page(visit, _TEMPLATE, repository=repository, at="settings")
+    known = await places.elsewhere(visit, repository)
+    return render.page(visit, _TEMPLATE, repository=repository, at="settings", elsewhere=known)
 
 
 async def configure(visit: Visit) -> web.StreamResponse:
@@ -45,6 +46,16 @@ async def rename(visit: Visit) -> web.StreamResponse:
     except FossilrepoError as error:
         return await _again(visit, error, form, "rename")
     return render.see(f"/repos/{after.name}", "renamed")
+
+
+async def move(visit: Visit) -> web.StreamResponse:
+    """To another organization."""
+    form, name = await forms.fields(visit), visit.path("name")
+    try:
+        await visit.services.repos.configure(visit.actor, name, org=form["org"])
+    except FossilrepoError as error:
+        return await _again(visit, error, form, "move")
+    return render.see(f"/repos/{name}/settings", "moved")
 
 
 async def archive(visit: Visit) -> web.StreamResponse:
@@ -93,13 +104,17 @@ async def _again(
 ) -> web.StreamResponse:
     """The page once more; `at` is the form that was sent."""
     repository = await visit.services.repos.get(visit.reader, visit.path("name"))
-    return render.again(visit, _TEMPLATE, error, form, repository=repository, at=at)
+    known = await places.elsewhere(visit, repository)
+    return render.again(
+        visit, _TEMPLATE, error, form, repository=repository, at=at, elsewhere=known
+    )
 
 
 ROUTES = (
     Route("GET", "/repos/{name}/settings", Who.SIGNED_IN, show),
     Route("POST", "/repos/{name}/settings", Who.SIGNED_IN, configure),
     Route("POST", "/repos/{name}/rename", Who.SIGNED_IN, rename),
+    Route("POST", "/repos/{name}/move", Who.SIGNED_IN, move),
     Route("POST", "/repos/{name}/archive", Who.SIGNED_IN, archive),
     Route("POST", "/repos/{name}/unarchive", Who.SIGNED_IN, unarchive),
     Route("POST", "/repos/{name}/delete", Who.SIGNED_IN, delete),

@@ -27,6 +27,7 @@ NOTICES = {
     "created": "The repository is ready: clone it with the command below.",
     "configured": "The settings are saved.",
     "renamed": "The repository has its new name; the old one is free.",
+    "moved": "The repository belongs to that organization now.",
     "archived": "The repository is archived: who could read still can, nobody can write.",
     "unarchived": "The repository is active again.",
     "deleted": "The repository is in the trash. Nothing of it is lost until it is purged.",

@@ -19,6 +19,8 @@ PAGES = [
     *("/repos/-/import?way=git", "/repos/tools", "/repos/tools/settings", "/repos/tools/password"),
     *("/people/-/new", "/people/-/invite", "/people/-/import", "/forgot"),
     *("/people", "/people/ada", "/account", "/activity", "/system", "/nothing/here"),
+    *("/orgs", "/orgs/main", "/orgs/main/teams/docs", "/repos/tools/access", "/account/where"),
+    *("/people/ada/where", "/people/-/natives"),
     *("/backups", "/backups/-/forecast", "/backups/-/trials", "/backups/-/control"),
     *("/repos/tools/backups", "/repos/tools/backups/moment", "/repos/tools/backups/in-place"),
 ]
@@ -30,6 +32,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     try:
         host.admin()
         host.call("repo", "create", "tools", "--title", "Small tools with quite a long title")
+        host.call("team", "create", "main/docs")
         yield host
     finally:
         host.stop()

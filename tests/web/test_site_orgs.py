@@ -154,3 +154,29 @@ async def test_owners_see_their_organization_and_members_only_look(site: Site) -
     answer = await mike.post("/orgs/acme/members/remove", {"login": "mike"})
     assert (answer.status, answer.location) == (303, "/orgs")
     assert (await mike.get("/orgs/acme")).status == 404
+
+
+async def test_a_team_is_granted_roles_on_its_own_page(site: Site) -> None:
+    await site.person("bob")
+    browser, bob = await site.admin(), await site.browser().sign_in("bob")
+    await site.services.repos.create(ADMIN, "vault", visibility=Visibility.PRIVATE)
+    await site.services.repos.create(ADMIN, "hidden", visibility=Visibility.PRIVATE)
+    await site.services.organizations.set_member(ADMIN, "main", "bob", MemberRole.MEMBER)
+    await site.services.organizations.create_team(ADMIN, "main", "docs")
+    team = "/orgs/main/teams/docs"
+    assert "Nothing yet" in (await browser.get(team)).text
+    page = await done(browser, f"{team}/grants", repository="vault", role="read")
+    assert 'class="name" href="/repos/vault"' in page
+    assert "/repos/vault" not in (await bob.get(team)).text  # he is not in it
+    await refused(bob, f"{team}/grants", "Only an owner", 403, role="admin")
+    await refused(bob, f"{team}/grants", "no repository", repository="hidden", role="admin")
+    await done(browser, f"{team}/members", login="bob")
+    assert "/repos/vault" in (await bob.get(team)).text
+    assert "team main/docs" in (await bob.get("/account/where")).text
+    await done(browser, f"{team}/grants/revoke", repository="vault")
+    assert (await bob.get("/repos/vault")).status == 404
+    page = await done(browser, f"{team}/grants", repository="", role="write")
+    assert "<strong>every repository of main</strong>" in page
+    assert (await bob.get("/repos/hidden")).status == 200
+    page = await done(browser, f"{team}/grants/revoke", repository="")
+    assert "Nothing yet" in page
