@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,8 @@ from tests.helpers.command import Command
 
 
 @pytest.fixture(scope="session")
-def forked() -> Iterator[forks.Forks]:
-    with forks.running() as process:
-        yield process
+def forked() -> forks.Forks:
+    return forks.shared()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ that ends as the real one does, only without the imports.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -18,12 +19,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 60  # seconds that one call may take
+LONGEST = 120  # seconds that one call may take
 READY = b"ready\n"
 
 
@@ -52,6 +54,14 @@ class Forks:
             out.seek(0)
             err.seek(0)
             return code, out.read().decode(), err.read().decode()
+
+
+@cache
+def shared() -> Forks:
+    """The one of this worker, made when first asked for, ended with it."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(running())
 
 
 @contextmanager

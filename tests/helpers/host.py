@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.helpers import forks
 from tests.helpers.poll import until_sync
 
 PASSWORD = "correct horse battery"
@@ -32,7 +33,7 @@ class Host:
     account: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
-    def _environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.data.parent),
@@ -48,7 +49,7 @@ class Host:
     def _arguments(self, *arguments: str) -> dict[str, Any]:
         return {
             "args": [sys.executable, "-m", "fossilrepo", *arguments],
-            "env": self._environment(),
+            "env": self.variables(),
             "cwd": self.data.parent,
             "user": self.account,
             "group": self.account,
@@ -94,13 +95,19 @@ class Host:
         self, *arguments: str, stdin: str = "", check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """One command of the command line, beside the running host."""
-        done = subprocess.run(
-            **self._arguments(*arguments),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS * 5,
-        )
+        if self.account is None:
+            code, out, err = forks.shared().call(
+                arguments, self.data.parent, self.variables(), stdin
+            )
+            done = subprocess.CompletedProcess([*arguments], code, out, err)
+        else:
+            done = subprocess.run(
+                **self._arguments(*arguments),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS * 5,
+            )
         if check and done.returncode != 0:
             raise AssertionError(f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
