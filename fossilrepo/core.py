@@ -139,7 +139,7 @@ async def open_core(
         access = Access(database, organizations, inside, store)
         locks = FileLocks(settings.run_dir / "locks")
         projection = Projection(store, people, access, keys, shelf, locks)
-        former = FormerNames(inside, access)
+        former = FormerNames(inside)
         repos = Repositories(store, shelf, fossil, projection, locks, audit, links, access, former)
         adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
         folder = Folder(store, shelf, repos, adoption, projection, audit)

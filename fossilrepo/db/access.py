@@ -111,7 +111,9 @@ class AccessStore:
         async with self._db.write() as connection:
             known = (await connection.execute(select(visits).where(this))).first()
             if known is None:
-                await people_changed(connection)
+                await people_changed(connection)  # of two at once the second waits here
+                known = (await connection.execute(select(visits).where(this))).first()
+            if known is None:
                 await connection.execute(
                     insert(visits).values(
                         repository_id=repository_id,
@@ -198,9 +200,13 @@ class AccessStore:
     # Elevations
 
     async def elevate(self, repository_id: str, user_id: int, until: datetime) -> None:
-        await self.end_elevation(repository_id, user_id)
+        """In place of one that lasts already."""
+        before = delete(elevations).where(
+            elevations.c.repository_id == repository_id, elevations.c.user_id == user_id
+        )
         async with self._db.write() as connection:
             await people_changed(connection)
+            await connection.execute(before)
             await connection.execute(
                 insert(elevations).values(repository_id=repository_id, user_id=user_id, until=until)
             )

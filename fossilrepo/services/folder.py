@@ -14,6 +14,7 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, Unavailable
@@ -266,18 +267,22 @@ class Folder:
             # `cp` onto the name writes through the link, into the live file.
             await self._went_bad(row, "its file was overwritten with another project's")
             return
-        mended = RepositoryState.ACTIVE if row.state is RepositoryState.BROKEN else row.state
-        current = await self._store.update(
-            row.id,
-            checkins=facts.checkins,
-            last_change=facts.last_change,
-            size_bytes=self._shelf.size(row.id),
-            reason="",
-            state=mended,
-            seen=seen,
-        )
-        if mended is not row.state:
+        changes: dict[str, Any] = {
+            "checkins": facts.checkins,
+            "last_change": facts.last_change,
+            "size_bytes": self._shelf.size(row.id),
+            "reason": "",
+            "seen": seen,
+        }
+        if row.state is RepositoryState.BROKEN:
+            await self._mend(row, path)  # before anybody reaches it: rights ended meanwhile
+            still = await self._store.get(row.id)
+            if still is None or still.state is not RepositoryState.BROKEN:
+                return
+            current = await self._store.update(row.id, state=RepositoryState.ACTIVE, **changes)
             self._shelf.serve(row.label, row.id)
+        else:  # its state is not written: it may be archived or deleted while this was read
+            current = await self._store.update(row.id, **changes)
         await self._mend(current, path)
         for listener in self.on_change:
             await listener(current)

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from fossilrepo.db.access import AccessStore, FormerName
 from fossilrepo.errors import Conflict
 from fossilrepo.models import Actor, Repository, now
-from fossilrepo.services.access import Access
 
 LEADS = timedelta(days=90)
 KEPT = timedelta(days=30)  # of a deleted repository
@@ -22,9 +21,8 @@ RENEWED_EVERY = 3.0  # seconds; other processes rename too
 
 
 class FormerNames:
-    def __init__(self, store: AccessStore, access: Access) -> None:
+    def __init__(self, store: AccessStore) -> None:
         self._store = store
-        self._access = access
         self._leads: dict[str, tuple[str, datetime]] = {}
 
     def present(self, name: str) -> str | None:
@@ -32,17 +30,14 @@ class FormerNames:
         found = self._leads.get(name)
         return found[0] if found is not None and found[1] > now() else None
 
-    async def refuse_if_kept(self, actor: Actor, name: str) -> None:
-        """Conflict for whoever is neither of the organization that had the name nor runs the site.
+    async def refuse_if_kept(self, actor: Actor, name: str, org: str) -> None:
+        """Conflict unless the name is for a repository of the organization that had it.
 
-        The organization is not named: who asks may know nothing of it.
+        Who runs the site may give it to another one. The organization is not named: who asks
+        may know nothing of it.
         """
         former = await self._store.former_name(name)
-        if former is None or former.until <= now() or actor.is_admin:
-            return
-        directory = await self._access.directory()
-        org = directory.organizations.get(former.org)
-        if org is not None and (org.id, actor.user_id) in directory.members:
+        if former is None or former.until <= now() or actor.is_admin or former.org == org:
             return
         raise Conflict(
             f"the name {name!r} was in use and is kept for its organization until "

@@ -106,7 +106,7 @@ class Repositories(Catalog):
         """Everything checked that can be checked before any work; nothing is written."""
         check_name(name)
         await self._access.require_may_create(actor, org)
-        await self._free_name(actor, name)
+        await self._free_name(actor, name, org)
         return Repository(
             id=new_id(),
             name=name,
@@ -150,7 +150,7 @@ class Repositories(Catalog):
             # An import takes long: meanwhile rights can end, and organizations too.
             await self._access.require_may_create(actor, draft.org)
             async with self.names():
-                await self._free_name(actor, draft.label)
+                await self._free_name(actor, draft.label, draft.org)
                 path = await asyncio.to_thread(self._shelf.place, scratch, draft.id)
                 draft = replace(
                     draft,
@@ -236,7 +236,7 @@ class Repositories(Catalog):
         async with self._changing(actor, old) as before, self.names():
             if new == old:
                 return before
-            await self._free_name(actor, new)
+            await self._free_name(actor, new, before.org)
             after = await self._store.update(before.id, name=new)
             await self.former.taken(new)
             await self.former.renamed(before)
@@ -316,7 +316,7 @@ class Repositories(Catalog):
         name = check_name(name or before.deleted_name or "")
         async with self._locks.hold(before.id, timeout=LOCK_WAIT, busy=before.label), self.names():
             before = await self._trashed(actor, repository_id)
-            await self._free_name(actor, name)
+            await self._free_name(actor, name, before.org)
             path = self._shelf.file(before.id)
             await asyncio.to_thread(fossil_db.read_facts, path)  # refuses a file that went bad
             draft = replace(before, name=name, state=RepositoryState.ACTIVE)
@@ -331,6 +331,8 @@ class Repositories(Catalog):
                 reason="",
             )
             await self.former.taken(name)
+            # Whose rights ended since they were written above was not looked for in the trash.
+            await self._projection.project(after)
             await asyncio.to_thread(self._put_links, after)
         await self._audit.record(actor, "repository.restore", name, id=after.id)
         return after
@@ -408,7 +410,7 @@ class Repositories(Catalog):
         """The repository, held against every other change until the block ends."""
         first = await self.administered(actor, name)
         async with self._locks.hold(first.id, timeout=LOCK_WAIT, busy=name):
-            repository = await self.get(actor, name)  # it may have changed while we waited
+            repository = await self.administered(actor, name)  # what changed while we waited
             if repository.id != first.id:
                 raise Conflict(f"{name} was changed by somebody else just now")
             if repository.state in refused:
@@ -419,8 +421,8 @@ class Repositories(Catalog):
         """Held while names change hands: by us, by other processes, by the folder's scan."""
         return self._locks.hold("names", timeout=LOCK_WAIT, busy="the list of names")
 
-    async def _free_name(self, actor: Actor, name: str) -> None:
-        await self.former.refuse_if_kept(actor, name)
+    async def _free_name(self, actor: Actor, name: str, org: str) -> None:
+        await self.former.refuse_if_kept(actor, name, org)
         if await self._store.by_name(name):
             raise Conflict(f"the name {name!r} is in use", hint="choose another name", field="name")
         if self._shelf.has_plain_file(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -103,3 +104,14 @@ async def test_former_names_are_kept_for_a_while_with_the_present_one(
     await store.free_name("old")
     assert await store.former_name("old") is None
     assert (await store.former_name("over")) is not None
+
+
+async def test_a_first_visit_twice_at_once_is_one(
+    there: tuple[AccessStore, Repository, User],
+) -> None:
+    store, row, person = there
+    first = await asyncio.gather(*(store.visit(row.id, person.id, opened=True) for _ in range(6)))
+    assert first.count(True) == 1
+    until = now() + timedelta(minutes=1)
+    await asyncio.gather(*(store.elevate(row.id, person.id, until) for _ in range(6)))
+    assert len(await store.elevations()) == 1

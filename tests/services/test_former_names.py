@@ -12,7 +12,7 @@ import pytest
 
 from fossilrepo.errors import Conflict
 from fossilrepo.models import Actor, now
-from fossilrepo.rights import Role
+from fossilrepo.rights import MemberRole, Role
 from tests.helpers import hostile, opened
 from tests.helpers.inside import FORM, HERE, Client, create, granted, live, person
 from tests.helpers.opened import Front
@@ -143,6 +143,11 @@ async def test_a_freed_name_is_kept_for_its_organization(front: Front) -> None:
     with pytest.raises(Conflict, match="kept for its organization") as refusal:
         await repos.create(outsider, "demo", org="other")
     assert refusal.value.field == "name" and "main" not in refusal.value.message
+    store, other = services.organizations._store, await services.access.owned(HERE, "other")
+    assert member.user_id is not None
+    await store.set_member(other.id, member.user_id, MemberRole.OWNER)
+    with pytest.raises(Conflict):  # for the organization, not for its people elsewhere
+        await repos.create(member, "demo", org="other")
     assert await repos.create(member, "demo")
     await repos.rename(HERE, "demo", "moved")
     with pytest.raises(Conflict):
