@@ -108,6 +108,7 @@ async def _run(
         core.tasks.keep("previews", services.previews.run)
         core.tasks.keep("elevations", services.elevation.run)
         core.tasks.keep("drift", core.drift.run)
+        core.tasks.keep("people in repositories", core.projection.run)
         core.tasks.keep("former names", services.repos.former.run)
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)

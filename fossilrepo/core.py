@@ -90,6 +90,7 @@ class Core:
     shelf: Shelf
     folder: Folder
     drift: Drift
+    projection: Projection
     adoption: Adoption
     mending: Mending
     manifest: Manifest
@@ -228,6 +229,7 @@ async def open_core(
             shelf,
             folder,
             drift,
+            projection,
             adoption,
             mending,
             manifest,

@@ -69,6 +69,7 @@ class Drift:
             await asyncio.sleep(lasts)
 
     async def run(self) -> None:
+        await self.look_at_all()  # what a crash left between a change of people and the files
         while True:
             await self.look_at_all(lasts=DAY)
 

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import FossilrepoError
+from fossilrepo.errors import FossilrepoError, Unavailable
 from fossilrepo.models import Repository, RepositoryState, Visibility, now
 from fossilrepo.rights import Role, effective
 from fossilrepo.runtime.locks import FileLocks
@@ -43,6 +43,8 @@ ELEVATED = ADMIN + "s"
 CAPABILITIES = {Role.READ: READ, Role.WRITE: WRITE, Role.ADMIN: ADMIN}
 AT_ONCE = 4  # repositories written at the same time
 LOCK_WAIT = 60.0  # seconds
+AGAIN_EVERY = 5.0  # seconds
+SERVED = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 
 
 def pseudo_users(repository: Repository) -> dict[str, str]:
@@ -74,6 +76,7 @@ class Projection:
         self._locks = locks
         self.on_drift: list[HearsOfDrift] = []
         self._secrets: tuple[int, dict[int, bytes]] = (-1, {})  # version, by person
+        self._unwritten: set[str] = set()  # repositories where it failed the last time
 
     # Plans
 
@@ -175,6 +178,7 @@ class Projection:
 
     async def projected(self, repository: Repository) -> fossil_users.Projected:
         """The same, with what was changed, the native users, and the names that collide."""
+        self._unwritten.add(repository.id)  # until it is done
         async with self._held(repository):
             current = await self._repositories.get(repository.id) or repository
             if current.state is RepositoryState.TRASHED:
@@ -182,6 +186,7 @@ class Projection:
             plan = await self.plan(current)
             path = self._shelf.file(repository.id)
             done = await asyncio.to_thread(fossil_users.project, path, plan)
+            self._unwritten.discard(repository.id)
         if done.drifts:
             for listener in self.on_drift:
                 await listener(current, done.drifts)
@@ -196,9 +201,9 @@ class Projection:
     async def project_all(self, identities: Iterable[str] | None = None) -> None:
         """After a change of people: these repositories, or every one that is served.
 
-        One bad file does not keep people in the others.
+        One bad file does not keep people in the others; it is tried again by `run`.
         """
-        living = await self._repositories.all(RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
+        living = await self._repositories.all(*SERVED)
         if identities is not None:
             wanted = set(identities)
             living = [repository for repository in living if repository.id in wanted]
@@ -212,3 +217,23 @@ class Projection:
                     log.error("%s: people could not be written: %s", repository.label, error)
 
         await asyncio.gather(*map(one, living))
+
+    async def write_again(self) -> None:
+        """Where it failed the last time: who lost a role must lose it. Raises while it fails."""
+        failing = []
+        for identity in sorted(self._unwritten):
+            repository = await self._repositories.get(identity)
+            if repository is None or repository.state not in SERVED:
+                self._unwritten.discard(identity)  # written before it is served again
+                continue
+            try:
+                await self.project(repository)
+            except FossilrepoError as error:
+                failing.append(f"{repository.label}: {error.message}")
+        if failing:
+            raise Unavailable(f"people could not be written into {'; '.join(failing[:5])}")
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(AGAIN_EVERY)
+            await self.write_again()

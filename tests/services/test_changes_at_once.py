@@ -10,6 +10,7 @@ import pytest
 
 from fossilrepo.config import Settings
 from fossilrepo.core import Core, open_core
+from fossilrepo.errors import Unavailable
 from fossilrepo.models import Actor, Repository, RepositoryState, Visibility
 from fossilrepo.rights import Role
 from tests.helpers.site import roomy
@@ -77,3 +78,20 @@ async def test_what_was_broken_is_served_with_the_people_of_now(core: Core) -> N
     core.shelf.serve = served  # type: ignore[assignment,method-assign]
     await core.folder._refresh(broken)
     assert (await repos.get(HERE, "demo")).state is RepositoryState.ACTIVE
+
+
+async def test_a_role_that_could_not_be_taken_out_of_a_file_is_tried_again_and_told(
+    core: Core,
+) -> None:
+    services, file = core.services, core.shelf.file
+    await services.grants.grant(HERE, Role.WRITE, repository="demo", user="bob")
+    row = await services.repos.get(HERE, "demo")
+    with closing(sqlite3.connect(file(row.id), isolation_level=None)) as db:
+        db.execute("CREATE TRIGGER trap AFTER UPDATE ON user BEGIN SELECT 1; END")
+        await services.grants.revoke(HERE, repository="demo", user="bob")
+        assert "i" in letters(core, row, "bob")
+        with pytest.raises(Unavailable, match=r"demo: .*trigger"):
+            await core.projection.write_again()
+        db.execute("DROP TRIGGER trap")
+    await core.projection.write_again()
+    assert letters(core, row, "bob") == ""
