@@ -133,11 +133,11 @@ class AccessKeys:
         repository = await self._administered(actor, repository_name)
         key = await self._key(repository, key_id)
         await self._store.remove_key(key.id)
-        if repository.state is not RepositoryState.BROKEN:
-            await self._projection.project(repository)
         await self._audit.record(
             actor, "access-key.revoke", repository.label, login=key.login, label=key.label
         )
+        if repository.state is not RepositoryState.BROKEN:
+            await self._projection.project(repository)
         return key
 
     async def used(self, login: str) -> None:

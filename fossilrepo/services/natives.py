@@ -193,8 +193,6 @@ class Natives:
             raise NotFound(f"there is no person with the login {person_login!r}", field="person")
         for repository, native in found:
             await self._store.adopt(repository.id, native.login, person.id, actor.login)
-        await self._write(repository for repository, _native in found)
-        for repository, native in found:
             await self._audit.record(
                 actor,
                 "native.adopt",
@@ -203,6 +201,7 @@ class Natives:
                 person=person.login,
                 before=native.capabilities,
             )
+        await self._write(repository for repository, _native in found)
         return len(found)
 
     async def _write(self, repositories: Iterable[Repository]) -> None:

@@ -63,6 +63,10 @@ class Restores:
         """What can be restored of a repository: by its name, or the identity of a deleted one."""
         return await self._points.timeline(actor, key)
 
+    async def may(self, actor: Actor, key: str) -> bool:
+        """Whether the actor may have its past now: the same by which a restore begins."""
+        return await self._points.may(actor, key)
+
     # Out of the way of the present
 
     async def to_file(
@@ -76,6 +80,7 @@ class Restores:
         at = await self._points.moment_of(subject, moment)
 
         async def work(progress: Progress) -> None:
+            progress.repository_id = subject.id
             async with self._bring_back.scratch(
                 subject.id, at, progress, size=_size(subject)
             ) as scratch:

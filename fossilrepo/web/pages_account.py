@@ -56,8 +56,11 @@ def _session(visit: Visit) -> Session:
 
 
 async def configure(visit: Visit) -> web.StreamResponse:
-    form = await forms.fields(visit)
+    """Another address asks for the password: links for a new one are sent there."""
+    form, session = await forms.fields(visit), _session(visit)
     try:
+        if form["email"] != session.user.email:
+            await visit.services.accounts.confirm_password(session, form.raw("old"), visit.address)
         await visit.services.people.configure(
             visit.actor, visit.actor.login, name=form["name"], email=form["email"]
         )

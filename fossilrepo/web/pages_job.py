@@ -37,10 +37,11 @@ async def show(visit: Visit) -> web.StreamResponse:
 
 
 async def file(visit: Visit) -> web.StreamResponse:
-    """What the job made, as long as it is kept."""
+    """What the job made, as long as it is kept and its person may have it."""
     job = await find(visit)
     download = visit.request.app[DOWNLOADS].of(job.id)
-    if download is None or job.state is not JobState.DONE:
+    may = await visit.services.restores.may(visit.actor, job.repository_id or job.subject)
+    if download is None or job.state is not JobState.DONE or not may:
         raise NotFound(
             f"job {job.id} has no file to take away",
             hint="files are kept for an hour after the job ended; restore it again",

@@ -26,7 +26,7 @@ NOTICES = {
     "set-up": "Welcome. You are the administrator of this site; create the first repository.",
     "created": "The repository is ready: clone it with the command below.",
     "configured": "The settings are saved.",
-    "renamed": "The repository has its new name; the old one is free.",
+    "renamed": "The repository has its new name; the old one leads to it for 90 days.",
     "moved": "The repository belongs to that organization now.",
     "archived": "The repository is archived: who could read still can, nobody can write.",
     "unarchived": "The repository is active again.",

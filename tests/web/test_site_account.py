@@ -117,11 +117,18 @@ async def test_sessions_are_shown_and_ended(site: Site) -> None:
 
 async def test_name_and_address_are_ones_own(site: Site) -> None:
     browser = await site.browser().sign_in("bob")
-    done = await browser.post("/account", {"name": "Bob <b>", "email": "bob@example.org"})
+    wanted = {"name": "Bob <b>", "email": "bob@example.org"}
+    for old in ("", "wrong password"):  # a link for a new password could be sent there
+        refused = await browser.post("/account", wanted | {"old": old})
+        assert refused.status == 422 and "not your password" in refused.text
+    assert (await site.services.accounts.user("bob")).email == ""
+    done = await browser.post("/account", wanted | {"old": PASSWORD})
     assert done.status == 303
+    assert (await browser.post("/account", wanted)).status == 303, "the address is the same"
     page = (await browser.get("/account")).text
     assert "Bob &lt;b&gt;" in page and "bob@example.org" in page
-    wrong = await browser.post("/account", {"name": "Bob", "email": "no address"})
+    bad = {"name": "Bob", "email": "no address", "old": PASSWORD}
+    wrong = await browser.post("/account", bad)
     assert wrong.status == 422 and "no address" in wrong.text
 
 

@@ -19,7 +19,8 @@ import pytest
 from fossilrepo.config import Settings
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
-from fossilrepo.models import BackupState, Job, Replica, now
+from fossilrepo.models import Actor, BackupState, Job, Replica, Visibility, now
+from fossilrepo.rights import Role
 from fossilrepo.services.jobs import Progress
 from fossilrepo.services.replication import Replication
 from fossilrepo.web.downloads import DOWNLOADS
@@ -240,6 +241,7 @@ async def test_a_file_that_nobody_takes_away_goes(
 ) -> None:
     monkeypatch.setattr("fossilrepo.web.downloads.KEEP", 0.2)
     jobs, downloads = site.services.jobs, site.app[DOWNLOADS]
+    await site.services.repos.create(ADMIN, "museum")
     made: list[Path] = []
 
     async def start(path: Path) -> Job:
@@ -257,6 +259,26 @@ async def test_a_file_that_nobody_takes_away_goes(
     await until(lambda: not made[0].parent.exists(), what="the end of the file on the disk")
     late = await browser.get(f"/jobs/{job.id}/file")
     assert late.status == 404 and "restore it again" in late.text
+
+
+async def test_a_file_of_a_repository_is_not_for_who_lost_their_role_in_it(site: Site) -> None:
+    services = site.services
+    await services.repos.create(ADMIN, "museum", visibility=Visibility.PRIVATE)
+    await site.person("bob")
+    await services.grants.grant(ADMIN, Role.ADMIN, repository="museum", user="bob")
+
+    async def start(path: Path) -> Job:
+        async def work(_progress: Progress) -> None:
+            await asyncio.to_thread(path.write_bytes, b"content")
+
+        return await services.jobs.start("a file", "museum", Actor("bob"), work)
+
+    job = await site.app[DOWNLOADS].made_by(start, "museum.fossil")
+    await services.jobs.wait(job.id)
+    browser = await site.browser().sign_in("bob")
+    assert (await browser.get(f"/jobs/{job.id}/file")).content == b"content"
+    await services.grants.grant(ADMIN, Role.READ, repository="museum", user="bob")
+    assert (await browser.get(f"/jobs/{job.id}/file")).status == 404
 
 
 # A running host
