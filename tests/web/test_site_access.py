@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -151,3 +154,30 @@ async def test_users_of_files_are_said_to_be_a_person_in_all_of_them(site: Site)
     assert "There are none" in (await browser.get("/people/-/natives")).text
     wrong = await browser.post("/people/-/natives", {"native": "joe", "person": "ada"})
     assert wrong.status == 404 and "form-error" in wrong.text
+
+
+async def test_a_change_inside_fossil_is_told_with_what_became_of_it(site: Site) -> None:
+    browser = await site.admin()
+    await site.services.repos.create(ADMIN, "vault")
+    file = site.services.settings.repos / "vault.fossil"
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE user SET cap = 's' WHERE login = 'ada'")
+        db.execute("INSERT INTO user(login, pw, cap, mtime) VALUES ('new<b>', 'x', 'o', 0)")
+        db.commit()
+    await site.services.repos.configure(ADMIN, "vault", visibility=Visibility.PRIVATE)
+    page = (await browser.get("/repos/vault/access")).text
+    assert re.search(r"<strong>ada</strong> <span>s</span> <span class=\"soft\">put back to", page)
+    assert "new&lt;b&gt;" in page and "a new user: o" in page and "new<b>" not in page
+
+
+async def test_another_administrator_may_take_the_setup_right_too(site: Site) -> None:
+    browser = await site.admin()
+    await site.services.repos.create(ADMIN, "vault")
+    await site.person("zoe", is_admin=True)
+    zoe = await site.browser().sign_in("zoe")
+    assert (await zoe.post("/repos/vault/access/elevate")).status == 303
+    page = (await browser.get("/repos/vault/access")).text
+    assert "Take it from zoe" in page and "Take it for 15 minutes" in page
+    assert (await browser.post("/repos/vault/access/elevate")).status == 303
+    page = (await browser.get("/repos/vault/access")).text
+    assert "Give it back now" in page and "Take it for 15 minutes" not in page
