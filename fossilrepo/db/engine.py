@@ -17,9 +17,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fossilrepo.config import Settings
-from fossilrepo.errors import Conflict, FossilrepoError, Unavailable
+from fossilrepo.errors import Conflict, FossilrepoError, InvalidInput, Unavailable
 
 BUSY_TIMEOUT_MS = 10_000
+_BAD_DATA = "22"  # PostgreSQL's class of states for values, such as text with a zero in it
 
 
 class Database:
@@ -99,10 +100,12 @@ class _our_errors:
 
 
 def translate(error: DBAPIError) -> FossilrepoError:
-    """The error in our words: a taken name, a busy or an absent database, or what it was."""
+    """The error in our words: a taken name, a value that is none, a busy or absent database."""
     text = str(error.orig).splitlines()[0] if error.orig else "no text"
     if isinstance(error, IntegrityError):
         return Conflict("something with this name or login exists already")
+    if str(getattr(error.orig, "sqlstate", "") or "").startswith(_BAD_DATA):
+        return InvalidInput("what was sent holds a character or a number that cannot be kept")
     if isinstance(error, OperationalError) or error.connection_invalidated:
         return Unavailable(
             f"the control database does not answer: {text}",

@@ -1,8 +1,8 @@
 """Previews: a moment of a repository's past, read-only, on a host of its own, for an hour.
 
 Owns their files, links and rows, and that they end: by hand, by the clock, at a start.
-A preview is a copy that was scrubbed; only administrators of the site may read it, with
-the password that they have in the repository itself. It is no repository: it is never
+A preview is a copy that was scrubbed; who may read the repository may read it, with the
+password that they have in the repository itself. It is no repository: it is never
 replicated, listed or recovered.
 """
 
@@ -67,6 +67,7 @@ class Previews:
         self._jobs = jobs
         self._audit = audit
         self._locks = locks
+        projection.on_people.append(self.people_changed)
 
     async def open(self, actor: Actor, key: str, moment: str) -> Job:
         """Serve the repository (by name, or the identity of a deleted one) as it was."""
@@ -178,6 +179,11 @@ class Previews:
             await asyncio.to_thread(self._shelf.keep_previews, kept)
             for preview in living:
                 await self._project(preview)
+
+    async def people_changed(self) -> None:
+        """Who lost their role sees none of them from the next request on."""
+        for preview in await self._backups.previews():
+            await self._project(preview)
 
     async def _project(self, preview: Preview) -> None:
         plan = await self._projection.reading_plan(preview.repository_id)

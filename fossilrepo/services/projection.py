@@ -76,6 +76,7 @@ class Projection:
         self._locks = locks
         self.on_drift: list[HearsOfDrift] = []
         self._secrets: tuple[int, dict[int, bytes]] = (-1, {})  # version, by person
+        self.on_people: list[Callable[[], Awaitable[None]]] = []  # who has copies of their own
         self._unwritten: set[str] = set()  # repositories where it failed the last time
 
     # Plans
@@ -217,6 +218,8 @@ class Projection:
                     log.error("%s: people could not be written: %s", repository.label, error)
 
         await asyncio.gather(*map(one, living))
+        for listener in self.on_people:
+            await listener()
 
     async def write_again(self) -> None:
         """Where it failed the last time: who lost a role must lose it. Raises while it fails."""

@@ -15,7 +15,7 @@ from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.versions import people_version
-from fossilrepo.errors import Conflict, NotFound
+from fossilrepo.errors import Conflict, InvalidInput, NotFound
 from fossilrepo.models import JobState, now
 from fossilrepo.rights import MemberRole
 from tests.db.test_stores import configured, database
@@ -132,3 +132,24 @@ async def test_of_two_administrators_who_go_at_once_one_stays(database: Database
     (stays,) = [user for user in await people.users() if user.is_admin]
     with pytest.raises(Conflict, match="last administrator"):
         await logins.leave(stays.id, b"y")
+
+
+async def test_of_two_administrators_who_are_shut_out_at_once_one_stays(
+    database: Database,
+) -> None:
+    people = PeopleStore(database)
+    for login in ("ada", "bob"):
+        await people.add_user(**person(login, is_admin=True))
+    done = await asyncio.gather(
+        *(people.shut_out(login, b"y") for login in ("ada", "bob")), return_exceptions=True
+    )
+    assert sum(isinstance(one, Conflict) for one in done) == 1
+    assert sum(user.disabled for user in await people.users()) == 1
+
+
+async def test_a_text_that_the_database_cannot_keep_is_nobodys(database: Database) -> None:
+    try:
+        found = await PeopleStore(database).user("a\0b")
+    except InvalidInput:  # PostgreSQL takes no zero
+        found = None
+    assert found is None

@@ -120,7 +120,6 @@ async def test_a_moment_is_served_to_administrators_for_reading_and_to_nobody_el
         assert mine not in checkins(file)
 
         await accounts.set_disabled(ADMIN, "ada", True)
-        await of(host).sweep()
         refused = await asyncio.to_thread(fossil, tmp_path, "clone", url, "late.fossil")
         assert refused.returncode != 0
     assert rights(file) == {"eve": "ghjorz2"}
