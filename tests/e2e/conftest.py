@@ -36,8 +36,10 @@ def fresh(tmp_path: Path) -> Iterator[Callable[..., Host]]:
     """Hosts of the test's own, ended with it; `fresh(KEY=value)` sets environment variables."""
     made: list[Host] = []
 
-    def start(folder: str = "data", **environment: str) -> Host:
-        made.append(Host(tmp_path / folder, environment).start())
+    def start(
+        folder: str = "data", pace: dict[str, float] | None = None, **environment: str
+    ) -> Host:
+        made.append(Host(tmp_path / folder, environment, pace=pace or {}).start())
         return made[-1]
 
     yield start

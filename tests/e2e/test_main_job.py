@@ -96,12 +96,13 @@ def test_archived_is_readable_and_not_writable(host: Host, clone: Clone, tmp_pat
 
 @pytest.mark.timeout(240)
 def test_a_large_file_passes_without_the_server_growing(
-    host: Host, clone: Clone, tmp_path: Path
+    host: Host, clone: Clone, full: bool
 ) -> None:
+    """Of 200 MB with `--long`."""
     host.call("repo", "create", "large")
     first = clone("large")
     block = os.urandom(2**20)
-    content = b"".join(bytes([n]) + block for n in range(200))
+    content = b"".join(bytes([n]) + block for n in range(200 if full else 70))
     first.commit("large.bin", content)
     assert host.process is not None
     before = _peak(host.process.pid)

@@ -17,7 +17,7 @@ import pytest
 from tests.helpers import s3
 from tests.helpers.host import Checkout, Host
 from tests.helpers.poll import until_sync
-from tests.helpers.pushes import Pusher, checkins
+from tests.helpers.pushes import Push, Pusher, checkins, is_noticed
 
 Fresh = Callable[..., Host]
 Clone = Callable[..., Checkout]
@@ -27,8 +27,8 @@ Clone = Callable[..., Checkout]
 def demo(fresh: Fresh, clone: Clone) -> Callable[..., tuple[Host, Pusher]]:
     """A host with one repository, on the replica, and somebody who pushes to it."""
 
-    def make(folder: str = "data", **environment: str) -> tuple[Host, Pusher]:
-        host = fresh(folder, **environment)
+    def make(pace: dict[str, float] | None = None, **environment: str) -> tuple[Host, Pusher]:
+        host = fresh(pace=pace, **environment)
         host.admin()
         host.call("repo", "create", "demo")
         pusher = Pusher("demo", clone("demo", on=host))
@@ -46,6 +46,11 @@ def standing(host: Host, name: str = "demo") -> dict[str, Any]:
 
 def is_current(host: Host, name: str = "demo") -> bool:
     return standing(host, name)["state"] == "current"
+
+
+def holds(host: Host, push: Push) -> bool:
+    """Whether the replica counts as current, this push in it."""
+    return is_noticed(push) and is_current(host)
 
 
 def newest(host: Host, folder: Path) -> set[str]:
@@ -73,14 +78,16 @@ def test_a_rebuild_by_hand_drops_litestreams_tables_and_they_come_back(
     os.killpg(host.child("litestream")["pid"], signal.SIGKILL)
     last = pusher.once()
     assert last
-    until_sync(lambda: is_current(host), timeout=40, what="the mended replica")
+    until_sync(lambda: holds(host, last), timeout=40, what="the mended replica")
     assert last.checkin in newest(host, tmp_path)
 
 
 def test_a_child_that_hangs_is_started_again(
-    demo: Callable[..., tuple[Host, Pusher]], tmp_path: Path
+    demo: Callable[..., tuple[Host, Pusher]], tmp_path: Path, full: bool
 ) -> None:
-    host, pusher = demo()
+    """At the pace that it has in use with `--long`."""
+    quick = {"services.mending.LOOK_EVERY": 1.0, "services.mending.HANGS_AFTER": 2}
+    host, pusher = demo(pace=None if full else quick)
     before = host.child("litestream")
     os.kill(before["pid"], signal.SIGSTOP)
     last = pusher.once()
@@ -90,7 +97,7 @@ def test_a_child_that_hangs_is_started_again(
         timeout=60,
         what="another process",
     )
-    until_sync(lambda: is_current(host), timeout=20, what="what was missed")
+    until_sync(lambda: holds(host, last), timeout=20, what="what was missed")
     assert last.checkin in newest(host, tmp_path)
 
 
@@ -102,7 +109,7 @@ def test_a_lost_state_folder_costs_nothing(
     shutil.rmtree(host.data / "litestream")
     last = pusher.once()
     assert last
-    until_sync(lambda: is_current(host), timeout=40, what="a replica that is whole again")
+    until_sync(lambda: holds(host, last), timeout=40, what="a replica that is whole again")
     assert last.checkin in newest(host, tmp_path)
     first = tmp_path / "without-the-last.fossil"
     host.call(
@@ -164,7 +171,7 @@ def test_an_outage_of_the_s3_server_is_said_and_ended(
     assert "demo" in host.status()["backup"]["behind"]
     assert host.call("backup", "status", check=False).returncode == 1
     bucket.start()
-    until_sync(lambda: is_current(host), timeout=60, what="the end of the outage")
+    until_sync(lambda: holds(host, last), timeout=60, what="the end of the outage")
     assert last.checkin in newest(host, tmp_path)
 
 
@@ -227,7 +234,7 @@ def test_a_full_disk_under_the_replica_is_said_and_disturbs_nobody(
     until_sync(lambda: standing(host)["state"] == "failing", timeout=40, what="the failure")
     assert "disk" in standing(host)["reason"]
     filler.unlink()
-    until_sync(lambda: is_current(host), timeout=60, what="room again")
+    until_sync(lambda: holds(host, last), timeout=60, what="room again")
     assert last.checkin in newest(host, tmp_path)
 
 

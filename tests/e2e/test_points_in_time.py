@@ -13,7 +13,7 @@ from fossilrepo.tools import litestream
 from fossilrepo.tools.targets import target_of
 from tests.helpers.host import Checkout, Host
 from tests.helpers.poll import until_sync
-from tests.helpers.pushes import Push, Pusher, checkins
+from tests.helpers.pushes import Push, Pusher, checkins, is_noticed
 
 Fresh = Callable[..., Host]
 Clone = Callable[..., Checkout]
@@ -40,7 +40,12 @@ def test_moments_hold_what_was_acknowledged_before_them_and_nothing_later(
     pushes = [push for pusher in pushers for push in pusher.done]
     assert len(pushes) == pushes_made
     ids = {row["name"]: row["id"] for row in host.json("repo", "list")}
-    until_sync(lambda: _all_current(host), timeout=20, what="everything on the replica")
+    last = max(pushes, key=lambda push: push.acknowledged)
+    until_sync(
+        lambda: is_noticed(last) and _all_current(host),
+        timeout=20,
+        what="everything on the replica",
+    )
     settings = Settings(data_dir=str(host.data), backup=Backup(url=f"file://{replica}"))
     rng = random.Random(20261124)
     times = [rng.uniform(before_all, pushes[-1].acknowledged + 1) for _ in range(moments)]
@@ -80,8 +85,7 @@ def test_the_edges_of_time(fresh: Fresh, clone: Clone, tmp_path: Path) -> None:
     host.call("repo", "create", "edges")
     pusher = Pusher("edges", clone("edges", on=host))
     for _ in range(3):  # of pushes within one sync only the last state is a moment of its own
-        pusher.once()
-        until_sync(lambda: _all_current(host), what="everything on the replica")
+        _pushed_and_replicated(host, pusher)
     everything = {push.checkin for push in pusher.done}
     for number, when in enumerate(("now", "latest")):
         out = tmp_path / f"{number}.fossil"
@@ -109,8 +113,7 @@ def test_a_moment_before_an_in_place_restore_and_one_after_it(
     host.call("repo", "create", "twice")
     pusher = Pusher("twice", clone("twice", on=host))
     for _ in range(3):
-        pusher.once()
-        until_sync(lambda: _all_current(host), what="everything on the replica")
+        _pushed_and_replicated(host, pusher)
     first, _second, third = [push.checkin for push in pusher.done]
     live = (host.data / "repos" / "twice.fossil").resolve()
     full = checkins(live)
@@ -136,6 +139,12 @@ def _together(pushers: list[Pusher], count: int) -> None:
     for thread in threads:
         thread.join(100)
         assert not thread.is_alive()
+
+
+def _pushed_and_replicated(host: Host, pusher: Pusher) -> None:
+    push = pusher.once()
+    assert push
+    until_sync(lambda: is_noticed(push) and _all_current(host), what="everything on the replica")
 
 
 def _all_current(host: Host) -> bool:

@@ -26,11 +26,16 @@ SECONDS = 60
 
 @dataclass
 class Host:
-    """`data` is its folder; `environment` overrides settings (FOSSILREPO_SECTION__KEY)."""
+    """`data` is its folder; `environment` overrides settings (FOSSILREPO_SECTION__KEY).
+
+    `pace` has other values for constants of ours ("module.NAME"), for what takes long to wait for.
+    """
 
     data: Path
     environment: dict[str, str] = field(default_factory=dict)
     account: int | None = None
+    pace: dict[str, float] = field(default_factory=dict)
+    _ports: dict[int, int] = field(default_factory=dict)  # by process: it keeps its port
     process: subprocess.Popen[bytes] | None = None
 
     def variables(self) -> dict[str, str]:
@@ -65,7 +70,10 @@ class Host:
     def launch(self) -> None:
         log = (self.data.parent / "serve.log").open("ab")
         with log:
-            self.process = subprocess.Popen(**self._arguments("serve"), stdout=log, stderr=log)
+            start = self._arguments("serve")
+            if self.pace:
+                start["args"] = [sys.executable, "-c", _paced(self.pace), "serve"]
+            self.process = subprocess.Popen(**start, stdout=log, stderr=log)
 
     def _is_up(self) -> bool:
         assert self.process is not None
@@ -86,7 +94,10 @@ class Host:
 
     @property
     def port(self) -> int:
-        return int(self.status()["url"].rpartition(":")[2])
+        pid = self.process.pid if self.process else 0
+        if pid not in self._ports:
+            self._ports[pid] = int(self.status()["url"].rpartition(":")[2])
+        return self._ports[pid]
 
     def child(self, name: str = "fossil") -> dict[str, Any]:
         return next(c for c in self.status()["children"] if c["name"] == name)
@@ -160,6 +171,15 @@ class Host:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+
+def _paced(pace: dict[str, float]) -> str:
+    """The command as a program of its own, with these values in its constants."""
+    lines = ["import importlib", "from fossilrepo.__main__ import main"]
+    for constant, value in pace.items():
+        module, _, name = constant.rpartition(".")
+        lines.append(f"importlib.import_module('fossilrepo.{module}').{name} = {value!r}")
+    return "\n".join([*lines, "main()"])
 
 
 def below(pid: int) -> list[int]:

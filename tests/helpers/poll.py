@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+SELDOM = 0.25  # seconds between two looks in a long wait
 
 
 @overload
@@ -52,7 +53,7 @@ def until_sync(
     every: float = 0.02,
     what: str = "the condition",
 ) -> T:
-    """The same without an event loop."""
+    """The same without an event loop; the longer it waits, the less often it looks."""
     deadline = time.monotonic() + timeout
     while True:
         seen = condition()
@@ -61,6 +62,7 @@ def until_sync(
         if time.monotonic() > deadline:
             raise AssertionError(_late(what, timeout, seen))
         time.sleep(every)
+        every = max(every, min(every * 1.5, SELDOM))
 
 
 def _late(what: str, timeout: float, seen: object) -> str:

@@ -71,6 +71,14 @@ class Pusher:
             assert not self._thread.is_alive()
 
 
+NOTICED_WITHIN = 2.0  # seconds after which the host knows of a push, also on a busy machine
+
+
+def is_noticed(push: Push) -> bool:
+    """Before, what the host says of the replica may be of the state before the push."""
+    return time.time() > push.acknowledged + NOTICED_WITHIN
+
+
 def checkins(file: Path) -> set[str]:
     """The hashes of all check-ins in a repository's file, as long as `fossil info` shows them."""
     with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
