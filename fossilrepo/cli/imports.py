@@ -36,7 +36,7 @@ def import_(
         typer.Option("--git", metavar="DIR-or-URL", help="A Git repository, here or elsewhere."),
     ] = None,
     title: Title = "",
-    org: Annotated[str, typer.Option(help="The organization that owns it.")] = "main",
+    org: Annotated[str, typer.Option(help="The organization that owns it.")] = "",
     private: Private = False,
     seen: Seen = None,
     login: Annotated[str, typer.Option(help="With --clone: your login there.")] = "",

@@ -52,7 +52,7 @@ def create(
     name: Name,
     title: Title = "",
     description: Annotated[str, typer.Option(help="A sentence or two.")] = "",
-    org: Annotated[str, typer.Option(help="The organization that owns it.")] = "main",
+    org: Annotated[str, typer.Option(help="The organization that owns it.")] = "",
     private: Private = False,
     seen: Seen = None,
     as_json: AsJson = False,

@@ -26,6 +26,7 @@ from fossilrepo.rights import (
     effective,
 )
 
+USUAL = "main"  # the organization that a host begins with, unless it was renamed
 HOST = Effective(Role.ADMIN, (Reason(Role.ADMIN, "acts for the host itself"),))
 
 
@@ -151,6 +152,16 @@ class Access:
             f"only owners of {org_name} may create repositories in it",
             hint="ask one of its owners",
         )
+
+    async def home(self, actor: Actor, org_name: str) -> Organization:
+        """Where a new repository of the actor goes: the named organization, or the usual one.
+
+        That is `main` as long as there is one where the actor may create, else the first.
+        """
+        if not org_name:
+            names = [org.name for org in await self.creates_in(actor)]
+            org_name = USUAL if USUAL in names or not names else names[0]
+        return await self.require_may_create(actor, org_name)
 
     async def creates_in(self, actor: Actor) -> list[Organization]:
         """The organizations where the actor may create a repository, by name."""

@@ -149,7 +149,7 @@ class Adoption:
             name=name,
             title=checked.facts.project_name,
             description=checked.facts.description,
-            org="main",
+            org=await self._repos.home(DROPPED_IN),
             visibility=Visibility.PUBLIC if checked.facts.public else Visibility.PRIVATE,
             state=RepositoryState.ACTIVE,
             trust=Trust.TRUSTED,

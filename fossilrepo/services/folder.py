@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,16 @@ class Folder:
         if not is_name(name):
             await self._note(name, "the name is not allowed")
             return
+        draft = replace(row, name=name, state=RepositoryState.ACTIVE)
+        try:  # before anybody reaches it: rights ended while it lay in the trash
+            await self._projection.project(draft)
+        except FossilrepoError as error:
+            await self._note(name, f"it cannot be served: {error.message}")
+            return
         await self._store.update(
             row.id, name=name, state=RepositoryState.ACTIVE, deleted_at=None, deleted_name=None
         )
+        await self._projection.project(draft)  # what ended since then
         await self._repos.former.taken(name)
         await self._audit.record(BY_HAND, "repository.restore", name, id=row.id)
 
@@ -203,7 +210,7 @@ class Folder:
                 name=None,
                 title=own.title if own else facts.project_name,
                 description=own.description if own else "",
-                org="main",
+                org=await self._repos.home(BY_HAND),
                 visibility=Visibility.PRIVATE,
                 state=RepositoryState.TRASHED,
                 trust=Trust.UNTRUSTED,

@@ -55,7 +55,7 @@ class Imports:
         *,
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
-        org: str = "main",
+        org: str = "",
         move: bool = False,
     ) -> Job:
         """Import a .fossil file of this machine; `move`: it is in the scratch folder, take it."""
@@ -89,7 +89,7 @@ class Imports:
         *,
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
-        org: str = "main",
+        org: str = "",
     ) -> Job:
         """Import a .fossil file as it arrives; it is never held in memory."""
         trust = Trust.UNTRUSTED
@@ -124,7 +124,7 @@ class Imports:
         password: str = "",
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
-        org: str = "main",
+        org: str = "",
     ) -> Job:
         """Clone a Fossil of another server, through a proxy that checks where it goes."""
         draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED, org=org)
@@ -151,7 +151,7 @@ class Imports:
         token: str = "",
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
-        org: str = "main",
+        org: str = "",
     ) -> Job:
         """Import a Git history; folders of this machine by its own command line only."""
         draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED, org=org)

@@ -80,7 +80,7 @@ class Repositories(Catalog):
         *,
         title: str = "",
         description: str = "",
-        org: str = "main",
+        org: str = "",
         visibility: Visibility = Visibility.PUBLIC,
     ) -> Repository:
         """A new, empty repository, served at once."""
@@ -101,24 +101,28 @@ class Repositories(Catalog):
         visibility: Visibility,
         trust: Trust,
         description: str = "",
-        org: str = "main",
+        org: str = "",
     ) -> Repository:
         """Everything checked that can be checked before any work; nothing is written."""
         check_name(name)
-        await self._access.require_may_create(actor, org)
-        await self._free_name(actor, name, org)
+        home = await self._access.home(actor, org)
+        await self._free_name(actor, name, home.name)
         return Repository(
             id=new_id(),
             name=name,
             title=check_text(title, what="title", most=200),
             description=check_text(description, what="description", most=1000),
-            org=org,
+            org=home.name,
             visibility=visibility,
             state=RepositoryState.ACTIVE,
             trust=trust,
             created_at=now(),
             created_by=actor.login,
         )
+
+    async def home(self, actor: Actor) -> str:
+        """The organization that a repository of the actor belongs to when none is named."""
+        return (await self._access.home(actor, "")).name
 
     async def add(
         self,

@@ -112,7 +112,7 @@ class Restores:
             original.visibility if original else Visibility.PRIVATE,
             original.trust if original else Trust.UNTRUSTED,
             original.description if original else "",
-            original.org if original else "main",
+            original.org if original else "",
         )
 
         async def work(progress: Progress) -> None:

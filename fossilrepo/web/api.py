@@ -13,7 +13,15 @@ from typing import Any
 from aiohttp import web
 
 from fossilrepo.models import Repository
-from fossilrepo.web import api_access, api_account, api_backups, api_people, api_persons, forms
+from fossilrepo.web import (
+    api_access,
+    api_account,
+    api_audit,
+    api_backups,
+    api_people,
+    api_persons,
+    forms,
+)
 from fossilrepo.web import api_models as m
 from fossilrepo.web.api_call import BASE, Call, job_answer
 from fossilrepo.web.pages_job import find as find_job
@@ -134,7 +142,7 @@ async def upload(visit: Visit, _body: None) -> object:
         visit.request.content_length,
         title=visit.query("title"),
         visibility=forms.visibility(visit.query("visibility")),
-        org=visit.query("org", "main"),
+        org=visit.query("org"),
     )
     return job_answer(visit, job)
 
@@ -240,6 +248,7 @@ CALLS = (
     *api_access.CALLS,
     *api_people.CALLS,
     *api_account.CALLS,
+    *api_audit.CALLS,
     *api_backups.CALLS,
     Call("GET", "/openapi.json", Who.PUBLIC, description, "This description", raw=True),
 )

@@ -26,7 +26,7 @@ class NewRepository(Body):
     name: str
     title: str = ""
     description: str = ""
-    org: str = "main"
+    org: str = ""
     visibility: Visibility = Visibility.PUBLIC
 
 
@@ -55,7 +55,7 @@ class NewImport(Body):
     name: str
     title: str = ""
     visibility: Visibility = Visibility.PUBLIC
-    org: str = "main"
+    org: str = ""
     clone: str | None = None
     git: str | None = None
     login: str = ""

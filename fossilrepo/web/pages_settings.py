@@ -32,7 +32,7 @@ async def configure(visit: Visit) -> web.StreamResponse:
             name,
             title=form["title"],
             description=form["description"],
-            visibility=form.visibility,
+            visibility=form.visibility if form["visibility"] else None,
         )
     except FossilrepoError as error:
         return await _again(visit, error, form, "settings")
