@@ -60,7 +60,9 @@ async def find(visit: Visit) -> Job:
 async def _ways(visit: Visit, job: Job) -> list[Way]:
     is_import = job.kind.startswith(_IMPORTS)
     if job.state in (JobState.FAILED, JobState.INTERRUPTED):
-        return [Way("Try again", "/repos/-/import") if is_import else Way("Backups", "/backups")]
+        if is_import:
+            return [Way("Try again", "/repos/-/import")]
+        return _backups(visit, await _name_of(visit, job))
     if job.state is not JobState.DONE:
         return []
     ways = []
@@ -74,9 +76,16 @@ async def _ways(visit: Visit, job: Job) -> list[Way]:
     name = await _name_of(visit, job)
     if name:
         ways.append(Way(f"Open {name}", f"/repos/{name}"))
-    if not is_import:
-        ways.append(Way("Backups", f"/repos/{name}/backups" if name else "/backups"))
-    return ways
+    return ways if is_import else ways + _backups(visit, name)
+
+
+def _backups(visit: Visit, name: str) -> list[Way]:
+    """Those of the repository; those of all are for who runs the site."""
+    if name:
+        return [Way("Backups", f"/repos/{name}/backups")]
+    if visit.actor.is_admin:
+        return [Way("Backups", "/backups")]
+    return [Way("Repositories", "/repos")]
 
 
 async def _name_of(visit: Visit, job: Job) -> str:

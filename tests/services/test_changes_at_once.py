@@ -95,3 +95,15 @@ async def test_a_role_that_could_not_be_taken_out_of_a_file_is_tried_again_and_t
         db.execute("DROP TRIGGER trap")
     await core.projection.write_again()
     assert letters(core, row, "bob") == ""
+
+
+async def test_a_link_that_is_put_back_by_hand_serves_the_people_of_now(core: Core) -> None:
+    services, repos = core.services, core.services.repos
+    await services.grants.grant(HERE, Role.WRITE, repository="demo", user="bob")
+    trashed = await repos.delete(HERE, "demo")
+    await services.people.delete(HERE, "bob")
+    assert "i" in letters(core, trashed, "bob")
+    core.shelf.put_name("demo", trashed.id)
+    await core.folder.scan()
+    assert (await repos.get(HERE, "demo")).id == trashed.id
+    assert letters(core, trashed, "bob") == ""

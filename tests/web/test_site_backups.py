@@ -19,6 +19,7 @@ import pytest
 from fossilrepo.config import Settings
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
+from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import Actor, BackupState, Job, Replica, Visibility, now
 from fossilrepo.rights import Role
 from fossilrepo.services.jobs import Progress
@@ -279,6 +280,15 @@ async def test_a_file_of_a_repository_is_not_for_who_lost_their_role_in_it(site:
     assert (await browser.get(f"/jobs/{job.id}/file")).content == b"content"
     await services.grants.grant(ADMIN, Role.READ, repository="museum", user="bob")
     assert (await browser.get(f"/jobs/{job.id}/file")).status == 404
+    assert 'href="/repos/museum/backups"' in (await browser.get(f"/jobs/{job.id}")).text
+
+    async def fail(_progress: Progress) -> None:
+        raise FossilrepoError("it is gone")
+
+    failed = await services.jobs.start("restore to a file", "gone", Actor("bob"), fail)
+    await services.jobs.wait(failed.id)
+    page = (await browser.get(f"/jobs/{failed.id}")).text
+    assert 'href="/backups"' not in page, "a page that is not for them"
 
 
 # A running host

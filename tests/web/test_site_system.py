@@ -56,7 +56,7 @@ async def test_a_certificate_is_for_what_is_served(site: Site) -> None:
     assert await ask("live--bbbbbb.localhost") == 404
 
 
-async def test_metrics_are_for_this_machine_and_for_tokens(site: Site) -> None:
+async def test_metrics_are_for_this_machine_and_for_who_runs_the_site(site: Site) -> None:
     await site.person("ada", is_admin=True)
     browser = site.browser()
     text = (await browser.get("/metrics")).text
@@ -67,6 +67,10 @@ async def test_metrics_are_for_this_machine_and_for_tokens(site: Site) -> None:
     _, token = await site.services.api_tokens.create(ADMIN, "ada")
     right = {**proxied, "Authorization": f"Bearer {token}"}
     assert (await browser.get("/metrics", right)).status == 200
+    await site.person("bob")
+    _, token = await site.services.api_tokens.create(ADMIN, "bob")
+    common = {**proxied, "Authorization": f"Bearer {token}"}
+    assert (await browser.get("/metrics", common)).status == 403, "every name is in them"
     wrong = {**proxied, "Authorization": "Bearer frt_wrong"}
     assert (await browser.get("/metrics", wrong)).status == 401
 
