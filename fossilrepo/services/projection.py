@@ -77,7 +77,6 @@ class Projection:
         self.on_drift: list[HearsOfDrift] = []
         self._secrets: tuple[int, dict[int, bytes]] = (-1, {})  # version, by person
         self.on_people: list[Callable[[], Awaitable[None]]] = []  # who has copies of their own
-        self._unwritten: set[str] = set()  # repositories where it failed the last time
 
     # Plans
 
@@ -179,15 +178,11 @@ class Projection:
 
     async def projected(self, repository: Repository) -> fossil_users.Projected:
         """The same, with what was changed, the native users, and the names that collide."""
-        self._unwritten.add(repository.id)  # until it is done
-        async with self._held(repository):
-            current = await self._repositories.get(repository.id) or repository
-            if current.state is RepositoryState.TRASHED:
-                current = repository  # it is on its way back
-            plan = await self.plan(current)
-            path = self._shelf.file(repository.id)
-            done = await asyncio.to_thread(fossil_users.project, path, plan)
-            self._unwritten.discard(repository.id)
+        try:
+            current, done = await self._written(repository)
+        except FossilrepoError:
+            await asyncio.to_thread(self._shelf.note_unwritten, repository.id)
+            raise
         if done.drifts:
             for listener in self.on_drift:
                 await listener(current, done.drifts)
@@ -198,6 +193,17 @@ class Projection:
                 ", ".join(done.collisions),
             )
         return done
+
+    async def _written(self, repository: Repository) -> tuple[Repository, fossil_users.Projected]:
+        async with self._held(repository):
+            current = await self._repositories.get(repository.id) or repository
+            if current.state is RepositoryState.TRASHED:
+                current = repository  # it is on its way back
+            plan = await self.plan(current)
+            path = self._shelf.file(repository.id)
+            done = await asyncio.to_thread(fossil_users.project, path, plan)
+            await asyncio.to_thread(self._shelf.note_written, repository.id)
+        return current, done
 
     async def project_all(self, identities: Iterable[str] | None = None) -> None:
         """After a change of people: these repositories, or every one that is served.
@@ -224,10 +230,11 @@ class Projection:
     async def write_again(self) -> None:
         """Where it failed the last time: who lost a role must lose it. Raises while it fails."""
         failing = []
-        for identity in sorted(self._unwritten):
+        for identity in await asyncio.to_thread(self._shelf.unwritten):
             repository = await self._repositories.get(identity)
             if repository is None or repository.state not in SERVED:
-                self._unwritten.discard(identity)  # written before it is served again
+                # Written before it is served again.
+                await asyncio.to_thread(self._shelf.note_written, identity)
                 continue
             try:
                 await self.project(repository)

@@ -83,6 +83,24 @@ class Shelf:
         """Hand a file of ours to the account that Fossil runs as."""
         give(path, self._identity)
 
+    # Where people could not be written: every process notes it, the host tries again
+
+    @property
+    def _unwritten(self) -> Path:
+        return self._settings.run_dir / "unwritten"
+
+    def note_unwritten(self, repository_id: str) -> None:
+        self._unwritten.mkdir(mode=0o700, exist_ok=True)
+        (self._unwritten / repository_id).touch(mode=0o600)
+
+    def note_written(self, repository_id: str) -> None:
+        (self._unwritten / repository_id).unlink(missing_ok=True)
+
+    def unwritten(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            return sorted(os.listdir(self._unwritten))
+        return []
+
     def file(self, repository_id: str) -> Path:
         return self.store / f"{repository_id}{SUFFIX}"
 

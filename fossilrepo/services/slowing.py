@@ -6,6 +6,7 @@ each one doubles the pause, up to fifteen minutes.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -25,7 +26,7 @@ class Slowing:
     def check(self, *keys: str) -> None:
         """TooManyRequests while a key has to wait; a key is `account X` or `address Y`."""
         at = time.monotonic()
-        for key in keys:
+        for key in map(_shared, keys):
             count, last = self._failures.get(key, (0, 0.0))
             over = count - FREE[key.partition(" ")[0]]
             wait = last + min(2.0 ** min(over, 20), LONGEST) - at if over >= 0 else 0.0
@@ -38,11 +39,25 @@ class Slowing:
 
     def failed(self, *keys: str) -> None:
         at = time.monotonic()
-        for key in keys:
+        for key in map(_shared, keys):
             count, last = self._failures.pop(key, (0, at))
             self._failures[key] = (1 if at - last > FORGET_AFTER else count + 1, at)
         while len(self._failures) > MOST_KEYS:
             self._failures.popitem(last=False)
 
     def succeeded(self, key: str) -> None:
-        self._failures.pop(key, None)
+        self._failures.pop(_shared(key), None)
+
+
+def _shared(key: str) -> str:
+    """One who has an IPv6 address has the 64 bits behind it: its network counts as one."""
+    kind, _, value = key.partition(" ")
+    if kind != "address" or ":" not in value:
+        return key
+    try:
+        address = ipaddress.IPv6Address(value)
+    except ValueError:
+        return key
+    if address.ipv4_mapped is not None:
+        return f"address {address.ipv4_mapped}"
+    return f"address {ipaddress.ip_network((address, 64), strict=False)}"

@@ -112,6 +112,14 @@ def test_guessing_is_slowed_per_address_and_counts_stay_bounded() -> None:
     with pytest.raises(TooManyRequests):
         slowing.check("account new", "address A")
     slowing.check("account new", "address B")
+    for number in range(20):
+        slowing.failed(f"address 2001:db8:1:2::{number:x}")
+    with pytest.raises(TooManyRequests):
+        slowing.check("address 2001:db8:1:2:ffff::1")
+    slowing.check("address 2001:db8:1:3::1")
+    for number in range(20):
+        slowing.failed("address ::ffff:192.0.2.1")
+    slowing.check("address ::ffff:192.0.2.2")
     for number in range(10_500):
         slowing.failed(f"account x{number}")
     assert len(slowing._failures) == 10_000
