@@ -140,7 +140,8 @@ class Accounts:
         # Of many guesses at once those that come after too many wrong ones learn nothing.
         self._slowing.check(f"account {login}", f"address {address}")
         if user is None or user.disabled or not right:
-            await self._failed(login, address)
+            # What is nobody's login may be a password in the wrong field: it is not written down.
+            await self._failed(login, address, told="" if user is None else login)
             raise _wrong()
         if self._passwords.is_outdated(password_hash):
             fresh = await self._passwords.hash(password)
@@ -162,9 +163,9 @@ class Accounts:
             return False
         return found[1] == password_hash or await self._passwords.verify(found[1], password)
 
-    async def _failed(self, login: str, address: str) -> None:
+    async def _failed(self, login: str, address: str, *, told: str | None = None) -> None:
         self._slowing.failed(f"account {login}", f"address {address}")
-        await self._audit.sign_in_failed(login, address)
+        await self._audit.sign_in_failed(login if told is None else told, address)
 
     async def _half_way(self, user: User, password_hash: str) -> str:
         token = secrets.token_urlsafe(32)
