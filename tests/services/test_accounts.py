@@ -117,7 +117,7 @@ def test_guessing_is_slowed_per_address_and_counts_stay_bounded() -> None:
     with pytest.raises(TooManyRequests):
         slowing.check("address 2001:db8:1:2:ffff::1")
     slowing.check("address 2001:db8:1:3::1")
-    for number in range(20):
+    for _ in range(20):
         slowing.failed("address ::ffff:192.0.2.1")
     slowing.check("address ::ffff:192.0.2.2")
     for number in range(10_500):
