@@ -37,6 +37,7 @@ from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
 from fossilrepo.services.api_tokens import ApiTokens
 from fossilrepo.services.audit import Audit
+from fossilrepo.services.audit_log import AuditLog
 from fossilrepo.services.bring_back import LARGEST, BringBack
 from fossilrepo.services.drift import Drift
 from fossilrepo.services.elevation import Elevations
@@ -197,6 +198,7 @@ async def open_core(
             accounts=accounts,
             health=health,
             audit=audit,
+            audit_log=AuditLog(AuditStore(database), access, store),
             access=access,
             links=links,
             replication=replication,

@@ -1,15 +1,18 @@
 """The rows of jobs and of the audit log.
 
 Owns the queries on `jobs` and `audit`. Both are written often and read by
-people; neither is ever a queue that something waits on.
+people; neither is ever a queue that something waits on. Rows of `audit` are added and
+read: nothing here changes or deletes one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 
 from fossilrepo.db import rows
 from fossilrepo.db.engine import Database
@@ -17,6 +20,90 @@ from fossilrepo.db.tables import audit, jobs
 from fossilrepo.models import AuditEntry, Job, JobState
 
 _LIVE = (JobState.QUEUED, JobState.RUNNING)
+_GRANTS = ("grant", "revoke")  # on a repository when the detail has its `id`, else on all of one
+_OF_REPOSITORIES = ("repository.", "backup.", "access-key.", "native.")
+_ID = audit.c.detail["id"].as_string()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """While something had this name: from one entry to before another one."""
+
+    name: str
+    first: int = 0
+    end: int | None = None
+    since: datetime | None = None
+
+    def holds(self) -> ColumnElement[bool]:
+        conditions = [audit.c.id >= self.first]
+        if self.end is not None:
+            conditions.append(audit.c.id < self.end)
+        if self.since is not None:
+            conditions.append(audit.c.at >= self.since)
+        return and_(*conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """What an entry must have. Each word stands in subject, actor or action.
+
+    `action` and `address` are how they begin. A repository's entries are those with one
+    of its names while it had that, an organization's those of its teams too. `identity`:
+    entries that name another repository's are left out.
+    """
+
+    words: str = ""
+    actor: str = ""
+    action: str = ""
+    address: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    repository: tuple[Span, ...] | None = None
+    identity: str = ""
+    organization: tuple[Span, ...] | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = []
+        for word in self.words.lower().split()[:8]:
+            columns = (audit.c.subject, audit.c.actor, audit.c.action)
+            found.append(or_(*(func.lower(c).contains(word, autoescape=True) for c in columns)))
+        if self.actor:
+            found.append(audit.c.actor == self.actor)
+        if self.action:
+            found.append(audit.c.action.startswith(self.action, autoescape=True))
+        if self.address:
+            found.append(audit.c.address.startswith(self.address, autoescape=True))
+        if self.since is not None:
+            found.append(audit.c.at >= self.since)
+        if self.until is not None:
+            found.append(audit.c.at < self.until)
+        if self.repository is not None:
+            found.append(or_(*(self._of_repository(span) for span in self.repository)))
+        if self.organization is not None:
+            found.append(or_(*(_of_organization(span) for span in self.organization)))
+        return found
+
+    def _of_repository(self, span: Span) -> ColumnElement[bool]:
+        actions = or_(
+            *(audit.c.action.startswith(word) for word in _OF_REPOSITORIES),
+            and_(audit.c.action.in_(_GRANTS), _ID.is_not(None)),
+        )
+        conditions = [audit.c.subject == span.name, actions, span.holds()]
+        if self.identity:
+            conditions.append(or_(_ID.is_(None), _ID == self.identity))
+        return and_(*conditions)
+
+
+def _of_organization(span: Span) -> ColumnElement[bool]:
+    own = or_(
+        audit.c.action.startswith("organization."),
+        and_(audit.c.action.in_(_GRANTS), _ID.is_(None)),
+    )
+    in_teams = and_(
+        audit.c.subject.startswith(f"{span.name}/", autoescape=True),
+        audit.c.action.startswith("team."),
+    )
+    return and_(or_(and_(audit.c.subject == span.name, own), in_teams), span.holds())
 
 
 class JobStore:
@@ -69,6 +156,37 @@ class AuditStore:
     async def add(self, **values: Any) -> None:
         async with self._db.write() as connection:
             await connection.execute(insert(audit).values(**values))
+
+    async def search(
+        self, wanted: AuditFilter, *, before: int | None = None, limit: int = 100
+    ) -> list[AuditEntry]:
+        """Entries, newest first; `before` is the id of the last one that was seen."""
+        query = select(audit).where(*wanted.conditions()).order_by(audit.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(audit.c.id < before)
+        async with self._db.read() as connection:
+            return [rows.audit_entry(row) for row in await connection.execute(query)]
+
+    async def last(
+        self,
+        actions: Sequence[str],
+        *,
+        subject: str = "",
+        identity: str = "",
+        before: int | None = None,
+    ) -> AuditEntry | None:
+        """The newest entry of one of the actions, by subject or by the `id` in its detail."""
+        query = select(audit).where(audit.c.action.in_(actions))
+        if subject:
+            query = query.where(audit.c.subject == subject)
+        if identity:
+            query = query.where(_ID == identity)
+        if before is not None:
+            query = query.where(audit.c.id < before)
+        query = query.order_by(audit.c.id.desc()).limit(1)
+        async with self._db.read() as connection:
+            row = (await connection.execute(query)).first()
+        return rows.audit_entry(row) if row else None
 
     async def recent(
         self, *, subject: str = "", actor: str = "", since: datetime | None = None, limit: int = 100

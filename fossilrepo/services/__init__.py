@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.accounts import Accounts
     from fossilrepo.services.api_tokens import ApiTokens
     from fossilrepo.services.audit import Audit
+    from fossilrepo.services.audit_log import AuditLog
     from fossilrepo.services.elevation import Elevations
     from fossilrepo.services.grants import Grants
     from fossilrepo.services.health import Health
@@ -43,6 +44,7 @@ class Services:
     accounts: Accounts
     health: Health
     audit: Audit
+    audit_log: AuditLog
     access: Access
     links: Links
     replication: Replication

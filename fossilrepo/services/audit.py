@@ -1,7 +1,8 @@
 """The audit log: every change, who made it, from where, what was before and after.
 
-Owns the writing of entries; a secret never comes here. An entry is written
-after the change that it tells of, and is also a line in the log.
+Owns the writing of entries, which nobody changes or deletes later; `audit_log` owns the
+reading. A secret never comes here, and what looks like one is left out. An entry is
+written after the change that it tells of, and is also a line in the log.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from fossilrepo.models import Actor, AuditEntry, now
 
 TELL_AGAIN = 60.0  # seconds
 MOST_TOLD = 10_000
+_SECRETIVE = ("password", "token", "secret")
+_LONGEST_ID = 12  # an identity may stand under such a key, nothing longer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class Audit:
             address=actor.address,
             action=action,
             subject=subject,
-            detail=detail,
+            detail=_without_secrets(action, detail),
         )
         log.info("%s %s by %s", action, subject, actor.login)
 
@@ -61,3 +64,20 @@ class Audit:
 def _shown(login: str) -> str:
     """What somebody typed as a login, as text of one line."""
     return "".join(c if c.isprintable() else "?" for c in login[:40]) or "(nobody)"
+
+
+def _without_secrets(action: str, detail: dict[str, Any]) -> dict[str, Any]:
+    """The second line: the first is that services give no secret."""
+    kept: dict[str, Any] = {}
+    for key, value in detail.items():
+        if any(word in key.lower() for word in _SECRETIVE) and _is_long(value):
+            log.error("%s: %r is not written, it looks like a secret", action, key)
+            continue
+        kept[key] = _without_secrets(action, value) if isinstance(value, dict) else value
+    return kept
+
+
+def _is_long(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_is_long(item) for item in value)
+    return isinstance(value, str) and len(value) > _LONGEST_ID

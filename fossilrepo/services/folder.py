@@ -143,7 +143,9 @@ class Folder:
         await self._repos.former.taken(new)
         await self._repos.former.renamed(row)
         self._shelf.stop_serving(row.label)
-        await self._audit.record(BY_HAND, "repository.rename", new, before=row.name, after=new)
+        await self._audit.record(
+            BY_HAND, "repository.rename", new, before=row.name, after=new, id=row.id
+        )
 
     async def _removed(self, row: Repository) -> None:
         self._shelf.stop_serving(row.label)

@@ -237,9 +237,13 @@ class Organizations:
         if actor.login != login or actor.user_id is None:
             await self._access.owned(actor, name)
         user = await self._people.user(login)
+        members = (await self._access.directory()).members
         if user is None or not await self._store.remove_member(org.id, user.id):
             raise NotFound(f"{login[:40]!r} is not in {name}", field="login")
-        await self._audit.record(actor, "organization.member-removed", name, login=login)
+        before = members.get((org.id, user.id))
+        await self._audit.record(
+            actor, "organization.member-removed", name, login=login, before=before, after=None
+        )
         await self._write_into(org)
 
     # Teams

@@ -248,7 +248,9 @@ class Repositories(Catalog):
             if after.state is not RepositoryState.BROKEN:
                 path = self._shelf.file(after.id)
                 await asyncio.to_thread(self._write_identity, path, after)
-        await self._audit.record(actor, "repository.rename", new, before=old, after=new)
+        await self._audit.record(
+            actor, "repository.rename", new, before=old, after=new, id=after.id
+        )
         return after
 
     async def archive(self, actor: Actor, name: str) -> Repository:
@@ -265,7 +267,9 @@ class Repositories(Catalog):
             after = await self._store.update(before.id, state=state)
             await self._write_into_file(after, before)
         verb = "archive" if state is RepositoryState.ARCHIVED else "unarchive"
-        await self._audit.record(actor, f"repository.{verb}", name)
+        await self._audit.record(
+            actor, f"repository.{verb}", name, before=before.state, after=after.state
+        )
         return after
 
     async def _write_into_file(self, after: Repository, before: Repository) -> None:

@@ -93,7 +93,9 @@ class TargetChange:
         rows = [row for row in await self._backups.replicas() if row.purged_at is None]
         await self._backups.note_all({row.repository_id: dict(_UNPROVEN) for row in rows})
         await self._replication.load()
-        await self._audit.record(Actor.system(), "backup.target", url, before=before[0].url)
+        await self._audit.record(
+            Actor.system(), "backup.target", url, before=before[0].url, after=url
+        )
 
     async def note_proof(self) -> bool:
         """Whether the target in use is proven: everything was brought back from it once."""

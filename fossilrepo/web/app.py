@@ -18,6 +18,7 @@ from fossilrepo.web import (
     opening,
     pages_access,
     pages_account,
+    pages_audit,
     pages_backups,
     pages_entry,
     pages_import,
@@ -82,6 +83,7 @@ def table() -> tuple[Route, ...]:
         *pages_people.ROUTES,
         *pages_account.ROUTES,
         *pages_backups.ROUTES,
+        *pages_audit.ROUTES,
         *pages_system.ROUTES,
         *pages_entry.WIDEST,
     )

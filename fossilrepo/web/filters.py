@@ -115,14 +115,17 @@ def action(name: str) -> str:
 
 def details(detail: dict[str, object]) -> str:
     """The detail of an audit entry in one line."""
-    return ", ".join(f"{key}: {_plain(value)}" for key, value in detail.items())
+    return ", ".join(f"{key}: {plain(value)}" for key, value in detail.items())
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A value of an audit entry, for people."""
     if isinstance(value, dict):
-        return " ".join(f"{key}={_plain(item)}" for key, item in value.items()) or "nothing"
+        return " ".join(f"{key}={plain(item)}" for key, item in value.items()) or "nothing"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(plain(item) for item in value) or "nothing"
     return printable(str(value), 500) if value not in ("", None) else "nothing"
 
 

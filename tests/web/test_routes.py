@@ -38,6 +38,7 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"POST /orgs$", Who.ADMIN),
     (r"\w+ /orgs(/|$)", Who.SIGNED_IN),
     (r"GET /jobs/", Who.SIGNED_IN),
+    (r"GET (/api/v1)?/audit(/|$)", Who.SIGNED_IN),
     (r"\w+ /backups/-/(gone|previews)/", Who.SIGNED_IN),
     (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),
     (r"POST /api/v1/organizations$", Who.ADMIN),
