@@ -21,6 +21,34 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 
+# Files that take longest, in this order; workers get whole files, and short ones fill the end.
+LONGEST_FIRST = (
+    "e2e/test_mending.py",
+    "e2e/test_points_in_time.py",
+    "web/test_site_backups.py",
+    "test_run.py",
+    "e2e/test_roles.py",
+    "e2e/test_faults.py",
+    "e2e/test_main_job.py",
+    "e2e/",
+    "web/test_pages_chromium.py",
+    "hostile/test_requests.py",
+    "cli/",
+    "hostile/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {path: _place(path) for path in {item.path for item in items}}
+    items.sort(key=lambda item: places[item.path])
+
+
+def _place(path: Path) -> int:
+    name = path.relative_to(Path(__file__).parent).as_posix()
+    found = (place for place, start in enumerate(LONGEST_FIRST) if name.startswith(start))
+    return next(found, len(LONGEST_FIRST))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="every round of the long tests")
 
