@@ -171,8 +171,9 @@ def test_who_leaves_a_team_or_an_organization_is_out_at_once(make: Make) -> None
     assert (nora.doors(), rita.doors()) == (NOTHING, NOTHING)
 
 
-def test_the_role_of_an_organizations_members_and_owners_counts_at_once(make: Make) -> None:
-    desk = make("first").desk
+def test_the_role_of_an_organizations_members_and_owners_counts_at_once(
+    desk: Desk, make: Make
+) -> None:
     desk("org", "create", "club")
     place = make("clubs", "--org", "club", "--private")
     desk("org", "member", "add", "club", "nora")
@@ -232,8 +233,9 @@ def test_a_changed_visibility_counts_at_once(make: Make) -> None:
         assert (stranger.doors(), nora.doors(), walt.doors()) == expected, visibility
 
 
-def test_a_repository_that_moves_to_another_organization_takes_nobody_along(make: Make) -> None:
-    desk = make("here").desk
+def test_a_repository_that_moves_to_another_organization_takes_nobody_along(
+    desk: Desk, make: Make
+) -> None:
     for name, login in (("old", "nora"), ("new", "rita")):
         desk("org", "create", name)
         desk("org", "member", "add", name, login)

@@ -132,6 +132,10 @@ class Watch:
             if key not in self.files and file.is_file() and state.st_size < LARGEST:
                 self.files[key] = file.read_bytes()
 
+    def programs(self) -> set[str]:
+        """The names of the programs that were seen."""
+        return {Path(args.partition(b"\0")[0].decode("latin-1")).name for args, _ in self.processes}
+
     def arguments(self, secrets: Secrets) -> set[str]:
         """Of any process; the arguments are named by the program alone."""
         found = set()
