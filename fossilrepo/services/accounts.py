@@ -354,11 +354,18 @@ class Accounts:
     async def set_disabled(self, actor: Actor, login: str, disabled: bool) -> User:
         """Takes effect at once: sessions ended, Fossil passwords and capabilities replaced."""
         _admins_only(actor)
+        before = await self._store.user(login)
         if disabled:
             user = await self._store.shut_out(login, self._keys.new_sync_secret())
         else:
             user = await self._store.update_user(login, disabled=False)
-        await self._audit.record(actor, "person.disable" if disabled else "person.enable", login)
+        await self._audit.record(
+            actor,
+            "person.disable" if disabled else "person.enable",
+            login,
+            before={"disabled": before.disabled if before else None},
+            after={"disabled": user.disabled},
+        )
         await self._on_change()
         return user
 
