@@ -20,7 +20,8 @@ from fossilrepo.db.tables import audit, jobs
 from fossilrepo.models import AuditEntry, Job, JobState
 
 _LIVE = (JobState.QUEUED, JobState.RUNNING)
-_GRANTS = ("grant", "revoke")  # on a repository when the detail has its `id`, else on all of one
+_GRANTS = ("grant", "revoke")
+_ALL_OF = "all of "  # and an organization's name: the subject of a grant on it
 _OF_REPOSITORIES = ("repository.", "backup.", "access-key.", "native.")
 _ID = audit.c.detail["id"].as_string()
 
@@ -86,7 +87,7 @@ class AuditFilter:
     def _of_repository(self, span: Span) -> ColumnElement[bool]:
         actions = or_(
             *(audit.c.action.startswith(word) for word in _OF_REPOSITORIES),
-            and_(audit.c.action.in_(_GRANTS), _ID.is_not(None)),
+            audit.c.action.in_(_GRANTS),
         )
         conditions = [audit.c.subject == span.name, actions, span.holds()]
         if self.identity:
@@ -95,15 +96,13 @@ class AuditFilter:
 
 
 def _of_organization(span: Span) -> ColumnElement[bool]:
-    own = or_(
-        audit.c.action.startswith("organization."),
-        and_(audit.c.action.in_(_GRANTS), _ID.is_(None)),
-    )
+    own = and_(audit.c.subject == span.name, audit.c.action.startswith("organization."))
+    on_all = and_(audit.c.subject == _ALL_OF + span.name, audit.c.action.in_(_GRANTS))
     in_teams = and_(
         audit.c.subject.startswith(f"{span.name}/", autoescape=True),
         audit.c.action.startswith("team."),
     )
-    return and_(or_(and_(audit.c.subject == span.name, own), in_teams), span.holds())
+    return and_(or_(own, on_all, in_teams), span.holds())
 
 
 class JobStore:

@@ -20,7 +20,7 @@ from fossilrepo.models import Actor, AuditEntry, Repository, now
 from fossilrepo.rights import Organization, Role
 from fossilrepo.services.access import Access, no_repository
 from fossilrepo.services.audit_forms import ExportForm, head, lines
-from fossilrepo.services.moments import parse_moment
+from fossilrepo.services.moments import Moment, parse_moment
 
 PAGE, MOST = 50, 500
 _MOST_NAMES = 50  # that one thing had, looked back upon
@@ -193,6 +193,7 @@ def time_of(text: str, *, field: str, is_end: bool = False) -> datetime | None:
         return None
     asked = f"{words} ago" if _A_LENGTH.fullmatch(words) else words
     at = now()
+    moment: Moment | None
     try:
         moment = parse_moment(asked, at)
     except InvalidInput as error:

@@ -29,7 +29,8 @@ FIELDS = ("q", "actor", "action", "address", "repository", "organization", "sinc
 _MORE = ("actor", "action", "address", "since", "until")  # folded away until one is used
 _GONE = ("repository.delete", "repository.purge", "organization.delete", "team.delete")
 _GONE_PERSON = "person.delete"
-_OF_REPOSITORIES = ("repository", "access-key", "native")
+_OF_REPOSITORIES = ("repository", "access-key", "native", "grant", "revoke")
+_ALL_OF = "all of "  # and an organization's name: the subject of a grant on it
 _LAST = 2**53
 
 
@@ -176,9 +177,11 @@ def _link(entry: AuditEntry, for_admin: bool) -> str:
     kind, name = entry.action.partition(".")[0], quote(entry.subject)
     if not name or entry.action in _GONE:
         return ""
-    if kind in _OF_REPOSITORIES or (kind in ("grant", "revoke") and "id" in entry.detail):
+    if kind in ("grant", "revoke") and entry.subject.startswith(_ALL_OF):
+        return f"/orgs/{quote(entry.subject.removeprefix(_ALL_OF))}"
+    if kind in _OF_REPOSITORIES:
         return f"/repos/{name}"
-    if kind in ("organization", "grant", "revoke"):
+    if kind == "organization":
         return f"/orgs/{name}"
     if kind == "team" and "/" in name:
         org, _, team = name.partition("/")
