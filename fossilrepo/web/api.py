@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from fossilrepo.models import Repository
+from fossilrepo.services.api_tokens import Scope
 from fossilrepo.web import (
     api_access,
     api_account,
@@ -20,6 +21,7 @@ from fossilrepo.web import (
     api_backups,
     api_people,
     api_persons,
+    auth,
     forms,
 )
 from fossilrepo.web import api_models as m
@@ -63,6 +65,9 @@ async def show(visit: Visit, _body: None) -> object:
 
 
 async def configure(visit: Visit, body: m.Changes) -> object:
+    """Who may see it is about people: as for a grant, a token for repositories is too little."""
+    if body.visibility is not None or body.org is not None:
+        auth.require_covered(visit, Scope.ADMIN)
     after = await visit.services.repos.configure(
         visit.actor,
         visit.path("name"),

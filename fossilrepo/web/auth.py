@@ -106,7 +106,11 @@ def require(visit: Visit, who: Who) -> None:
 
 def require_scope(visit: Visit, route: Route) -> None:
     """Raises when the visitor came with a token that is not for this."""
-    needed = scope_of(route)
+    require_covered(visit, scope_of(route))
+
+
+def require_covered(visit: Visit, needed: Scope) -> None:
+    """The same for what depends on more than the route. Whoever has no token is not bounded."""
     if visit.scope is not None and not visit.scope.covers(needed):
         raise Forbidden(
             f"this token has the scope {visit.scope}, and this needs {needed}",

@@ -154,6 +154,9 @@ async def test_a_token_does_what_its_scope_says(
     if creates == 201:
         assert await ask("POST", "/repositories/made/grants", user="bob", role="read") == grants
         assert await ask("GET", "/repositories/made/sync-password") == grants
+        assert await ask("PATCH", "/repositories/made", title="A title") == 200
+        assert await ask("PATCH", "/repositories/made", visibility="internal") == grants
+        assert await ask("PATCH", "/repositories/made", org="main") == grants
     assert await ask("POST", "/tokens", scope="admin") == (201 if scope == "admin" else 403)
     listed = (await browser.get("/account")).text
     identity = found(r'action="/account/tokens/([a-z2-7]{12})/end"', listed)
