@@ -150,6 +150,7 @@ def _url(values: dict[str, str], path: str = "/audit") -> str:
 def _shown(entry: AuditEntry, for_admin: bool) -> Shown:
     detail = dict(entry.detail)
     changes = _changes(detail)
+    detail.pop("id", None)  # tells people nothing; exports have it
     return Shown(
         entry,
         f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
