@@ -1,7 +1,7 @@
-"""Measure people: what everybody may do written into every repository, and signing in.
+"""Measure people: rights written into every repository, signing in, and the audit page.
 
     .venv/bin/python bench/people.py              everything, some minutes
-    .venv/bin/python bench/people.py projection   one part: projection, signin
+    .venv/bin/python bench/people.py projection   one part: projection, signin, audit
 
 Needs nothing but a set-up checkout and Fossil. Prints a Markdown table for docs/benchmarks.md.
 Loads are bounded, everything is on loopback and ends by itself.
@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,13 @@ from fossilrepo.core import open_core
 from fossilrepo.models import Actor, Repository, RepositoryState, Trust, Visibility, new_id, now
 from fossilrepo.rights import MemberRole, Role
 from fossilrepo.services import Services
-from tests.helpers.site import PASSWORD, roomy, served
+from tests.helpers.site import PASSWORD, Browser, roomy, served
 
 Rows = list[tuple[str, str]]
 HOST = Actor.command_line()
 USERS, REPOSITORIES = 200, 500
 AT_ONCE, ROUNDS = 20, 5
+ENTRIES, ASKED = 10_000, 40
 
 
 def _loud(name: str, error: BaseException) -> None:
@@ -169,9 +171,74 @@ async def signin(where: Path) -> Rows:
     ]
 
 
+async def audit(where: Path) -> Rows:
+    """Pages of a long audit log, each asked for in turn with the page that costs least."""
+    settings = roomy(Settings(data_dir=str(where / "data")))
+    async with served(settings) as site:
+        at = int(time.time())
+        rows = [
+            (
+                datetime.fromtimestamp(at - ENTRIES + number, UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
+                f"user{number % 200:03}",
+                "192.0.2.1",
+                ("repository.configure", "grant", "person.configure")[number % 3],
+                f"r{number % 500}",
+                '{"before": {"title": "a"}, "after": {"title": "b"}}',
+            )
+            for number in range(ENTRIES)
+        ]
+        with closing(sqlite3.connect(settings.database_file, timeout=10)) as db, db:
+            db.executemany(
+                "INSERT INTO audit (at, actor, address, action, subject, detail) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+        browser = await site.admin()
+        pages = {
+            "the newest page": "/audit",
+            "a page in the middle": f"/audit?before={ENTRIES // 2}",
+            "words that stand nowhere": "/audit?q=nothing+here",
+            "one person, one action": "/audit?actor=user001&action=person.",
+            "since a day": "/audit?since=2001-01-01",
+            "one repository": "/audit?repository=r7",
+        }
+        least: list[float] = []
+        took: dict[str, list[float]] = {name: [] for name in pages}
+        for _ in range(ASKED):
+            least.append(await _asked(browser, "/healthz"))
+            for name, path in pages.items():
+                took[name].append(await _asked(browser, path))
+        exports = [await _asked(browser, "/audit/export?format=csv") for _ in range(ROUNDS)]
+    plain = statistics.median(least)
+    return [
+        ("`/healthz`, ms (median / worst)", f"{plain * 1000:.1f} / {max(least) * 1000:.1f}"),
+        *(
+            (
+                f"audit log of {ENTRIES:,}: {name}, ms (median / worst)",
+                f"{statistics.median(samples) * 1000:.1f} / {max(samples) * 1000:.1f} "
+                f"(ratio {statistics.median(samples) / plain:.1f})",
+            )
+            for name, samples in took.items()
+        ),
+        (
+            f"export of {ENTRIES:,} entries as CSV, ms (median / worst)",
+            f"{statistics.median(exports) * 1000:.0f} / {max(exports) * 1000:.0f}",
+        ),
+    ]
+
+
+async def _asked(browser: Browser, path: str) -> float:
+    began = time.perf_counter()
+    answer = await browser.get(path)
+    took = time.perf_counter() - began
+    assert answer.status == 200, (path, answer.status)
+    return took
+
+
 PARTS: dict[str, Callable[[Path], Coroutine[Any, Any, Rows]]] = {
     "projection": projection,
     "signin": signin,
+    "audit": audit,
 }
 
 

@@ -69,7 +69,9 @@ def _value(value: object) -> str:
 
 def harmless(cell: str) -> str:
     """Text that neither a spreadsheet takes for a formula nor a terminal for a command."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
+    shown = cell
+    if not cell.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
     return "'" + shown if cell.startswith(_FORMULA) else shown
 
 

@@ -18,7 +18,7 @@ PAGES = [
     *("/repos", "/repos/-/new", "/repos/-/import", "/repos/-/import?way=clone", "/repos/-/trash"),
     *("/repos/-/import?way=git", "/repos/tools", "/repos/tools/settings", "/repos/tools/password"),
     *("/people/-/new", "/people/-/invite", "/people/-/import", "/forgot"),
-    *("/people", "/people/ada", "/account", "/activity", "/system", "/nothing/here"),
+    *("/people", "/people/ada", "/account", "/audit", "/system", "/nothing/here"),
     *("/orgs", "/orgs/main", "/orgs/main/teams/docs", "/repos/tools/access", "/account/where"),
     *("/people/ada/where", "/people/-/natives"),
     *("/backups", "/backups/-/forecast", "/backups/-/trials", "/backups/-/control"),
