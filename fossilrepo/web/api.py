@@ -255,6 +255,14 @@ CALLS = (
     *api_account.CALLS,
     *api_audit.CALLS,
     *api_backups.CALLS,
-    Call("GET", "/openapi.json", Who.PUBLIC, description, "This description", raw=True),
+    Call(
+        "GET",
+        "/openapi.json",
+        Who.PUBLIC,
+        description,
+        "This description",
+        raw=True,
+        gives=("application/json",),
+    ),
 )
 ROUTES = tuple(call.route() for call in CALLS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fossilrepo.services.audit_forms import plain
+from fossilrepo.services.audit_forms import ExportForm, plain
 from fossilrepo.services.audit_log import MOST, PAGE
 from fossilrepo.web import pages_audit
 from fossilrepo.web.api_call import Call
@@ -67,5 +67,6 @@ CALLS = (
         "The same search in full, as csv or jsonl",
         query=(*_QUERY, "format"),
         raw=True,
+        gives=tuple(form.content_type for form in ExportForm),
     ),
 )

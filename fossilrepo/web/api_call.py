@@ -38,6 +38,7 @@ class Call:
     status: int = 200
     query: tuple[str, ...] = ()
     raw: bool = False  # takes a file as its body, or gives one
+    gives: tuple[str, ...] = ("application/x-sqlite3",)  # the kinds of the file that it gives
 
     def route(self) -> Route:
         async def handler(visit: Visit) -> web.StreamResponse:

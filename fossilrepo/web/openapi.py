@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from fossilrepo.web.api_call import Call
 
 _REFERENCE = "#/components/schemas/{model}"
-_FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_OBJECT = {"schema": {"type": "object"}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
 @cache
@@ -49,7 +50,9 @@ def _operation(call: Call) -> dict[str, Any]:
     if call.answer:
         answer["content"] = _json(call.answer)
     elif call.raw:
-        answer["content"] = _FILE
+        answer["content"] = {
+            kind: _OBJECT if "json" in kind.split("/") else _BYTES for kind in call.gives
+        }
     operation: dict[str, Any] = {
         "operationId": call.action.__name__,
         "summary": call.says,
@@ -64,7 +67,10 @@ def _operation(call: Call) -> dict[str, Any]:
     if call.body:
         operation["requestBody"] = {"required": True, "content": _json(call.body)}
     elif call.raw and call.method == "PUT":
-        operation["requestBody"] = {"required": True, "content": _FILE}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/octet-stream": _BYTES},
+        }
     return operation
 
 

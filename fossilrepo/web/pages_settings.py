@@ -6,6 +6,7 @@ Owns changing one repository from the site. Deleting needs its name typed.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from fossilrepo.web import forms, places, render
 from fossilrepo.web.visit import Route, Visit, Who
 
 _TEMPLATE = "repository_settings.html"
+_PIECE = 2**18  # bytes of a file in memory at once
 
 
 async def show(visit: Visit) -> web.StreamResponse:
@@ -88,15 +90,28 @@ async def export(visit: Visit) -> web.StreamResponse:
 
 
 async def send_file(request: web.Request, path: Path, filename: str) -> web.StreamResponse:
-    """A scratch file as a download; it is gone when it was sent, or could not be."""
-    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    """A scratch file as a download; it is gone when it was sent, or could not be.
+
+    It is sent whole: the next request gets another copy, so a part of one fits no other part.
+    """
+    response = web.StreamResponse(
+        headers={"Content-Disposition": f'attachment; filename="{filename}"'}
+    )
+    response.content_type = "application/x-sqlite3"
     try:
-        response = web.FileResponse(path, headers=headers)
-        response.content_type = "application/x-sqlite3"
-        await response.prepare(request)
-        return response
+        with await asyncio.to_thread(path.open, "rb") as file:
+            response.content_length = os.fstat(file.fileno()).st_size
+            await response.prepare(request)
+            while request.method != "HEAD" and (
+                piece := await asyncio.to_thread(file.read, _PIECE)
+            ):
+                await response.write(piece)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the reader left
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
+    return response
 
 
 async def _again(

@@ -227,3 +227,18 @@ async def test_the_description_is_of_every_call(site: Site) -> None:
     assert len(set(names)) == len(names)
     wanted = set(re.findall(r'"#/components/schemas/(\w+)"', answer.text))
     assert wanted <= set(document["components"]["schemas"])
+
+
+@pytest.mark.parametrize("header", [{}, {"Range": "bytes=0-9"}, {"If-None-Match": "*"}])
+async def test_an_export_comes_whole_whatever_is_asked_for_and_nothing_fails_after_it(
+    site: Site, header: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    api = await client(site)
+    await api.done("POST", "/repositories", {"name": "museum"}, 201)
+    headers = {"Authorization": f"Bearer {api.token}", **header}
+    for _ in range(2):  # one after the other on one connection
+        answer = await api.browser.get("/api/v1/repositories/museum/export", headers)
+        assert answer.status == 200
+        assert answer.content.startswith(b"SQLite format 3\0")
+        assert len(answer.content) == int(answer.headers["Content-Length"]) > 100_000
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
