@@ -72,7 +72,7 @@ class SecondFactor:
         """
         if user.has_totp:
             raise Conflict("a second factor is on already", hint="switch it off first")
-        if not _is_secret(secret):
+        if not is_secret(secret):
             raise InvalidInput("this is no secret of ours", hint="begin again")
         step = _step_of(secret, code)
         if step is None:
@@ -139,7 +139,8 @@ class SecondFactor:
         return True
 
 
-def _is_secret(secret: str) -> bool:
+def is_secret(secret: str) -> bool:
+    """Whether this can be the secret of an authenticator."""
     try:
         return len(base64.b32decode(secret)) >= 16
     except ValueError:

@@ -123,10 +123,12 @@ _OF_REPOSITORIES = re.compile(r"/api/v1/(repositories|imports|trash|jobs|backup/
 _OF_PEOPLE = re.compile(r".*/(grants|natives|access-keys|elevation|access)(/|$)")
 _PASSWORDS = re.compile(r".*/(sync-password|password)$")  # with one of these one can write
 
+_FOR_EVER = ("DELETE", "/api/v1/trash/{id}")
+
 
 def scope_of(route: Route) -> Scope:
     """The scope that a token must have for this route: by what it does, not by who may."""
-    if _PASSWORDS.match(route.path):
+    if _PASSWORDS.match(route.path) or (route.method, route.path) == _FOR_EVER:
         return Scope.ADMIN
     if not route.changes:
         return Scope.READ

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from fossilrepo.errors import FossilrepoError, InvalidInput, NotSignedIn
 from fossilrepo.models import Session
 from fossilrepo.services.api_tokens import Scope
-from fossilrepo.services.second_factor import Enrolment
+from fossilrepo.services.second_factor import Enrolment, is_secret
 from fossilrepo.web import auth, forms, render
 from fossilrepo.web.agents import browser_of
 from fossilrepo.web.visit import Route, Visit, Who
@@ -112,9 +112,11 @@ async def confirm(visit: Visit) -> web.StreamResponse:
     form, session = await forms.fields(visit), _session(visit)
     factor = visit.services.second_factor
     try:
+        await visit.services.accounts.confirm_password(session, form.raw("old"), visit.address)
         codes = await factor.confirm(session.user, form["secret"], form["code"], visit.address)
     except InvalidInput as error:
-        offer = factor.offer(session.user, form["secret"] if error.field == "code" else "")
+        known = form["secret"] if error.field in ("code", "old") else ""
+        offer = factor.offer(session.user, known if is_secret(known) else "")
         return render.again(
             visit,
             "account_second_factor.html",

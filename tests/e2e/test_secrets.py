@@ -164,7 +164,7 @@ async def account(day: Day, session: aiohttp.ClientSession) -> None:
     day.secrets.add("session", browser.cookies["fossilrepo"])
     page = (await browser.get("/account/second-factor")).text
     secret = day.secrets.add("second factor", found(r'name="secret" value="([A-Z2-7]+)"', page))
-    form = {"secret": secret, "code": "000000"}
+    form = {"secret": secret, "code": "000000", "old": bob}
     await sent(browser, "/account/second-factor", form, status=422)
     form["code"] = pyotp.TOTP(secret).at(int(time.time()) - 30)
     shown = await sent(browser, "/account/second-factor", form)

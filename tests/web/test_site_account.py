@@ -32,7 +32,11 @@ async def switched_on(browser: Browser) -> tuple[str, list[str]]:
     assert "<svg" in page
     secret = found(r'name="secret" value="([A-Z2-7]+)"', page)
     code = pyotp.TOTP(secret).at(int(time.time()) - 30)
-    answer = await browser.post("/account/second-factor", {"secret": secret, "code": code})
+    open_browser = await browser.post("/account/second-factor", {"secret": secret, "code": code})
+    assert open_browser.status == 422 and secret in open_browser.text
+    answer = await browser.post(
+        "/account/second-factor", {"secret": secret, "code": code, "old": PASSWORD}
+    )
     assert answer.status == 200, answer.text
     shown = found(r'<pre id="codes" class="codes">([^<]+)', answer.text)
     codes = shown.split()
@@ -42,7 +46,9 @@ async def switched_on(browser: Browser) -> tuple[str, list[str]]:
 
 async def test_a_second_factor_is_set_up_asked_for_and_switched_off(site: Site) -> None:
     browser = await site.browser().sign_in("bob")
-    wrong = await browser.post("/account/second-factor", {"secret": "", "code": "123456"})
+    wrong = await browser.post(
+        "/account/second-factor", {"secret": "", "code": "123456", "old": PASSWORD}
+    )
     assert wrong.status == 422
     secret, codes = await switched_on(browser)
     assert "10 recovery codes left" in (await browser.get("/account")).text
