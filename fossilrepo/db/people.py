@@ -206,10 +206,13 @@ class PeopleStore:
         async with self._db.read() as connection:
             return [dict(row._mapping) for row in await connection.execute(query)]
 
-    async def api_token_user(self, token_hash: str, at: datetime) -> tuple[User, str] | None:
-        """Whose it is and its scope; None when it has ended, or its person is disabled."""
+    async def api_token_user(
+        self, token_hash: str, at: datetime
+    ) -> tuple[User, str, datetime | None] | None:
+        """Whose it is, its scope and its last use; None when it has ended, or its person is
+        disabled."""
         query = (
-            select(users, api_tokens.c.expires_at, api_tokens.c.scope)
+            select(users, api_tokens.c.expires_at, api_tokens.c.scope, api_tokens.c.last_used)
             .join(api_tokens, api_tokens.c.user_id == users.c.id)
             .where(api_tokens.c.token_hash == token_hash, users.c.disabled.is_(False))
         )
@@ -217,7 +220,7 @@ class PeopleStore:
             row = (await connection.execute(query)).first()
         if row is None or (row.expires_at is not None and row.expires_at <= at):
             return None
-        return rows.user(row), row.scope
+        return rows.user(row), row.scope, row.last_used
 
     async def touch_api_token(self, token_hash: str, at: datetime) -> None:
         async with self._db.write() as connection:

@@ -1,4 +1,4 @@
-"""People and how they prove who they are: set-up, sign-in, sessions, passwords.
+"""People and how they prove who they are: set-up, sign-in, passwords; the face of sessions.
 
 Owns the rules of accounts. Sign-in attempts, the second factor's too, are slowed per
 account and per address. A change that matters inside Fossil (a new person, a disabled one,
@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.people import PeopleStore
@@ -28,21 +28,14 @@ from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.passwords import MIN_PASSWORD, Passwords
 from fossilrepo.services.second_factor import SecondFactor
+from fossilrepo.services.sessions import SESSION_LIFE, Sessions, SignedIn
 from fossilrepo.services.slowing import Slowing
 
-SESSION_LIFE = timedelta(days=30)
+__all__ = ["SESSION_LIFE", "Accounts", "SecondFactorNeeded", "SignedIn"]
+
 SETUP_LIFE = timedelta(days=7)
-TOUCH_AFTER = timedelta(minutes=5)
 SECOND_LIFE = timedelta(minutes=5)  # from the password to the second factor
 _SECOND = "second"
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A fresh session; `token` is the cookie's value and is nowhere else."""
-
-    token: str
-    session: Session
 
 
 class SecondFactorNeeded(FossilrepoError):
@@ -75,8 +68,9 @@ class Accounts:
         self._on_change = on_change
         self._passwords = Passwords()
         self._slowing = Slowing()
+        self._sessions = Sessions(store, audit)
         # With the person's id, when one of their sessions was ended by them or for them.
-        self.after_ending: list[Callable[[int], Awaitable[None]]] = []
+        self.after_ending = self._sessions.after_ending
 
     # Set-up
 
@@ -133,12 +127,9 @@ class Accounts:
         Raises NotSignedIn, TooManyRequests after too many failures, SecondFactorNeeded.
         """
         login = login.strip().lower()
-        self._slowing.check(f"account {login}", f"address {address}")
         found = await self._store.credentials(login)
         user, password_hash = found if found else (None, "")
-        right = await self._passwords.verify(password_hash, password)
-        # Of many guesses at once those that come after too many wrong ones learn nothing.
-        self._slowing.check(f"account {login}", f"address {address}")
+        right = await self._is_right(login, address, password_hash, password)
         if user is None or user.disabled or not right:
             # What is nobody's login may be a password in the wrong field: it is not written down.
             await self._failed(login, address, told="" if user is None else login)
@@ -150,11 +141,23 @@ class Accounts:
         if user.has_totp:
             raise SecondFactorNeeded(await self._half_way(user, password_hash))
         self._slowing.succeeded(f"account {login}")
-        made = await self._new_session(user, address, agent)
+        made = await self._sessions.begin(user, address, agent)
         if not await self._is_still(login, password_hash, password):
-            await self._store.end_session(_digest(made.token))
+            await self._sessions.end(made.token)
             raise _wrong()
         return made
+
+    async def _is_right(self, login: str, address: str, password_hash: str, password: str) -> bool:
+        """TooManyRequests as soon as there were too many wrong ones.
+
+        Of many guesses at once those that come after that learn nothing, and those that still
+        wait for their turn cost nothing: whoever comes after them gets in.
+        """
+        may_try = partial(self._slowing.check, f"account {login}", f"address {address}")
+        may_try()
+        right = await self._passwords.verify(password_hash, password, may_try)
+        may_try()
+        return right
 
     async def _is_still(self, login: str, password_hash: str, password: str) -> bool:
         """Asked once the session is there: what ended all of them meanwhile has not seen it."""
@@ -183,7 +186,7 @@ class Accounts:
 
     async def second(self, token: str, code: str, *, address: str, agent: str) -> SignedIn:
         """The session of who gave the right password before; NotSignedIn when that is over."""
-        user = await self._half_signed_in(token)
+        user, proven = await self._half_signed_in(token)
         self._slowing.check(f"account {user.login}", f"address {address}")
         right = await self._second_factor.verify(user, code)
         self._slowing.check(f"account {user.login}", f"address {address}")
@@ -197,81 +200,51 @@ class Accounts:
         if await self._one_time.take(_digest(token), _SECOND, now()) is None:
             raise _over()
         self._slowing.succeeded(f"account {user.login}")
-        return await self._new_session(user, address, agent)
+        made = await self._sessions.begin(user, address, agent)
+        if await self._proof(user.login) != proven:
+            await self._sessions.end(made.token)
+            raise _over()
+        return made
 
-    async def _half_signed_in(self, token: str) -> User:
+    async def _half_signed_in(self, token: str) -> tuple[User, str]:
         """Over, too, once another password is set: the one that was proven is none any more."""
         row = await self._one_time.find(_digest(token), _SECOND, now())
-        directory = await self._store.users() if row is not None else []
-        for user in directory:
-            if row is not None and user.id == row.user_id and not user.disabled:
-                found = await self._store.credentials(user.login)
-                if found and row.detail.get("proven") == _digest(found[1]):
-                    return user
+        for user in await self._store.users() if row is not None else []:
+            if row is not None and user.id == row.user_id:
+                proven = await self._proof(user.login)
+                if proven and row.detail.get("proven") == proven:
+                    return user, proven
         raise _over()
+
+    async def _proof(self, login: str) -> str:
+        """Changes with the password; empty for who is disabled."""
+        found = await self._store.credentials(login)
+        return "" if found is None or found[0].disabled else _digest(found[1])
+
+    # Sessions
 
     async def session_for(self, user: User, *, address: str, agent: str) -> SignedIn:
         """For who has just proven who they are in another way than by a password."""
-        return await self._new_session(user, address, agent)
-
-    async def _new_session(self, user: User, address: str, agent: str) -> SignedIn:
-        token, csrf, at = secrets.token_urlsafe(32), secrets.token_urlsafe(32), now()
-        await self._store.forget_expired(at)
-        await self._store.add_session(
-            token_hash=_digest(token),
-            id=new_id(),
-            user_id=user.id,
-            csrf=csrf,
-            created_at=at,
-            last_seen=at,
-            expires_at=at + SESSION_LIFE,
-            address=address,
-            agent=agent[:200],
-        )
-        await self._store.touch_session(_digest(token), user.id, at)
-        actor = Actor(user.login, user.is_admin, address, user_id=user.id)
-        await self._audit.record(actor, "sign-in", user.login)
-        return SignedIn(token, Session(user, csrf, at, at + SESSION_LIFE))
+        return await self._sessions.begin(user, address, agent)
 
     async def session(self, cookie: str) -> Session | None:
         """The live session of this cookie's value, if there is one."""
-        if not 20 <= len(cookie) <= 100:
-            return None
-        digest, at = _digest(cookie), now()
-        found = await self._store.session(digest, at)
-        if found is None:
-            return None
-        session, last_seen = found
-        if at - last_seen > TOUCH_AFTER:
-            await self._store.touch_session(digest, session.user.id, at)
-        return session
+        return await self._sessions.find(cookie)
 
     async def sign_out(self, cookie: str) -> None:
-        await self._store.end_session(_digest(cookie))
+        await self._sessions.end(cookie)
 
     async def sessions(self, user: User) -> list[Session]:
         """Where the person is signed in, the latest first."""
-        return await self._store.sessions_of(user.id, now())
+        return await self._sessions.of(user)
 
     async def end_session(self, actor: Actor, session_id: str) -> None:
-        """One of the actor's own."""
-        if not await self._store.end_session_of(actor.user_id or 0, session_id):
-            raise NotFound("this session has ended already")
-        await self._ended(actor.user_id or 0)
-        await self._audit.record(actor, "person.session-ended", actor.login)
+        """One of the actor's own; NotFound when it has ended, or is another's."""
+        await self._sessions.end_one(actor, session_id)
 
     async def end_other_sessions(self, session: Session, address: str = "") -> int:
         """All of the person's but this one; how many there were."""
-        user = session.user
-        ended = await self._store.end_sessions_of(user.id, but=session.id)
-        await self._ended(user.id)
-        actor = Actor(user.login, user.is_admin, address, user_id=user.id)
-        await self._audit.record(actor, "person.sessions-ended", user.login, ended=ended)
-        return ended
-
-    async def _ended(self, user_id: int) -> None:
-        for step in self.after_ending:
-            await step(user_id)
+        return await self._sessions.end_others(session, address)
 
     # People
 
@@ -325,8 +298,7 @@ class Accounts:
         user = await self.user(login)
         password_hash = await self._passwords.new_hash(login, password)
         await self._store.update_user(login, password_hash=password_hash)
-        await self._store.end_sessions_of(user.id)
-        await self._ended(user.id)
+        await self._sessions.end_all(user)
         await self._audit.record(actor, "person.password", login)
 
     async def change_own_password(
@@ -338,16 +310,13 @@ class Accounts:
         await self.set_password(
             Actor(login, session.user.is_admin, address, user_id=session.user.id), login, new
         )
-        return await self._new_session(session.user, address, agent)
+        return await self._sessions.begin(session.user, address, agent)
 
     async def confirm_password(self, session: Session, password: str, address: str) -> None:
         """Before what a passer-by at an open browser must not do; slowed like a sign-in."""
         login = session.user.login
-        self._slowing.check(f"account {login}", f"address {address}")
         found = await self._store.credentials(login)
-        right = await self._passwords.verify(found[1] if found else "", password)
-        self._slowing.check(f"account {login}", f"address {address}")
-        if not right:
+        if not await self._is_right(login, address, found[1] if found else "", password):
             await self._failed(login, address)
             raise InvalidInput("this is not your password", field="old")
 

@@ -21,6 +21,7 @@ from fossilrepo.services.audit import Audit
 
 PREFIX = "frt_"
 MOST_DAYS = 3650
+TOUCH_AFTER = timedelta(minutes=1)  # a program that asks often does not write each time
 _SHOWN = ("id", "login", "label", "scope", "created_at", "expires_at", "last_used")
 
 
@@ -80,9 +81,7 @@ class ApiTokens:
             expires_at=now() + timedelta(days=days) if days else None,
             scope=scope,
         )
-        await self._audit.record(
-            actor, "token.create", login, id=token_id, scope=scope, days=days
-        )
+        await self._audit.record(actor, "token.create", login, id=token_id, scope=scope, days=days)
         return token_id, token
 
     async def list(self, actor: Actor, login: str = "") -> builtins.list[dict[str, Any]]:
@@ -102,11 +101,14 @@ class ApiTokens:
         """Whom the token stands for; None when it is none, or has ended."""
         if not token.startswith(PREFIX) or len(token) > 100:
             return None
-        found = await self._store.api_token_user(_digest(token), now())
+        digest, at = _digest(token), now()
+        found = await self._store.api_token_user(digest, at)
         if found is None:
             return None
-        await self._store.touch_api_token(_digest(token), now())
-        return Bearer(found[0], Scope(found[1]))
+        user, scope, last_used = found
+        if last_used is None or at - last_used > TOUCH_AFTER:
+            await self._store.touch_api_token(digest, at)
+        return Bearer(user, Scope(scope))
 
 
 def _digest(token: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 
@@ -37,12 +38,18 @@ class Passwords:
         async with self._places:
             return await asyncio.to_thread(self._hasher.hash, text)
 
-    async def verify(self, password_hash: str, password: str) -> bool:
-        """Takes as long without a hash (nobody has this login) as with one."""
+    async def verify(
+        self, password_hash: str, password: str, may_try: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Takes as long without a hash (nobody has this login) as with one.
+
+        `may_try` raises, when it is this one's turn, if it shall not be tried any more.
+        """
         if not self._no_such_hash:
             self._no_such_hash = await self.hash(secrets.token_urlsafe(16))
         try:
             async with self._places:
+                may_try()
                 await asyncio.to_thread(
                     self._hasher.verify,
                     password_hash or self._no_such_hash,
@@ -69,7 +76,7 @@ def check(login: str, password: str) -> None:
         )
     lower = password.lower()
     is_login = login in lower and len(password) < _LONG_ENOUGH_WITH_LOGIN
-    if is_login or lower in _common() or len(set(lower)) < 3:
+    if is_login or f"\n{lower}\n" in _common() or len(set(lower)) < 3:
         raise InvalidInput(
             "this password is one of the first that a stranger would try",
             hint=_HINT,
@@ -78,6 +85,6 @@ def check(login: str, password: str) -> None:
 
 
 @cache
-def _common() -> frozenset[str]:
-    text = resources.files("fossilrepo.services").joinpath("common_passwords.txt").read_text()
-    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+def _common() -> str:
+    """One a line, as one text: a set of them takes ten times the memory."""
+    return resources.files("fossilrepo.services").joinpath("common_passwords.txt").read_text()
