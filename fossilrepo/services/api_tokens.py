@@ -71,14 +71,14 @@ class ApiTokens:
             raise NotFound(f"there is no person with the login {login[:40]!r}")
         if days is not None and not 1 <= days <= MOST_DAYS:
             raise InvalidInput(f"a token lives between 1 and {MOST_DAYS} days", field="days")
-        token, token_id = PREFIX + secrets.token_urlsafe(32), new_id()
+        token, token_id, at = PREFIX + secrets.token_urlsafe(32), new_id(), now()
         await self._store.add_api_token(
             id=token_id,
             token_hash=_digest(token),
             user_id=user.id,
             label=check_text(label, what="label", most=100),
-            created_at=now(),
-            expires_at=now() + timedelta(days=days) if days else None,
+            created_at=at,
+            expires_at=at + timedelta(days=days) if days else None,
             scope=scope,
         )
         await self._audit.record(actor, "token.create", login, id=token_id, scope=scope, days=days)

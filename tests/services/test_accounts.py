@@ -1,11 +1,13 @@
 """Who somebody is: set-up, sign-in, sessions, tokens, Fossil passwords."""
 
 import asyncio
+import hashlib
 import os
 import stat
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyotp
@@ -17,7 +19,7 @@ from fossilrepo.db.engine import Database
 from fossilrepo.db.factors import FactorStore
 from fossilrepo.db.journal import AuditStore
 from fossilrepo.db.migrate import migrate
-from fossilrepo.db.one_time import OneTimeStore
+from fossilrepo.db.one_time import OneTime, OneTimeStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.errors import (
     Conflict,
@@ -28,7 +30,8 @@ from fossilrepo.errors import (
     NotSignedIn,
     TooManyRequests,
 )
-from fossilrepo.models import Actor
+from fossilrepo.models import Actor, now
+from fossilrepo.services import passwords
 from fossilrepo.services.accounts import Accounts, SecondFactorNeeded
 from fossilrepo.services.api_tokens import ApiTokens, Scope
 from fossilrepo.services.audit import Audit
@@ -145,12 +148,28 @@ async def test_a_session_ends_with_sign_out_a_new_password_and_being_disabled(
     assert await accounts.session("x" * 43) is None and await accounts.session("") is None
 
 
-@pytest.mark.parametrize("bad", ["short", "password123", "1234567890", "bob-bob-bob", "x" * 1001])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "short",
+        "Password123",
+        "1234567890",
+        "Changeme123",
+        "bob-bob-bob",
+        "abababababab",
+        "x" * 1001,
+    ],
+)
 async def test_passwords_that_a_stranger_would_try_are_refused(parts: Parts, bad: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
         await parts.accounts.create_user(ADMIN, "bob", password=bad)
     assert refusal.value.field == "password"
     assert await parts.accounts.users() == []
+
+
+def test_length_is_enough_without_digits_and_signs() -> None:
+    for good in ("orange kettle", "bob owns four old boats", "a password123", "x" * 500 + "yz"):
+        passwords.check("bob", good)
 
 
 async def test_logins_are_taken_once_and_the_last_administrator_stays(parts: Parts) -> None:
@@ -239,26 +258,29 @@ async def test_sessions_are_listed_and_ended_one_by_one_and_all_but_this(parts: 
     assert await accounts.session(foreign.token) is not None
 
 
+@dataclass
+class Counting:
+    """A hasher which tells what it was asked to check."""
+
+    hasher: PasswordHasher
+    checked: list[str] = field(default_factory=list)
+
+    def verify(self, text: str, password: str) -> bool:
+        self.checked.append(text)
+        return bool(self.hasher.verify(text, password))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.hasher, name)
+
+
 async def test_an_unknown_login_costs_what_a_known_one_does(parts: Parts) -> None:
     await parts.accounts.create_user(ADMIN, "bob", password=GOOD)
-    hashed: list[str] = []
-    hasher = parts.accounts._passwords._hasher
-
-    class Counting:
-        """The same hasher, which tells what it was asked."""
-
-        def verify(self, text: str, password: str) -> bool:
-            hashed.append(text)
-            return bool(hasher.verify(text, password))
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(hasher, name)
-
-    parts.accounts._passwords._hasher = Counting()  # type: ignore[assignment]
+    counting = Counting(parts.accounts._passwords._hasher)
+    parts.accounts._passwords._hasher = counting  # type: ignore[assignment]
     for login in ("bob", "nobody-here"):
         with pytest.raises(NotSignedIn):
             await parts.accounts.sign_in(login, "wrong password", **FROM)
-    known, unknown = hashed
+    known, unknown = counting.checked
     assert known.split("$")[1:4] == unknown.split("$")[1:4], "the same work for both"
 
 
@@ -285,8 +307,11 @@ async def test_many_who_guess_are_held_and_others_come_in(parts: Parts) -> None:
     assert 1 <= len(failed) <= 40, "told, and not for every try"
 
 
-async def test_guesses_at_once_tell_no_more_than_one_after_the_other(parts: Parts) -> None:
-    parts.accounts._passwords._hasher = PasswordHasher(time_cost=1, memory_cost=64)
+async def test_guesses_at_once_tell_and_cost_no_more_than_one_after_the_other(
+    parts: Parts,
+) -> None:
+    counting = Counting(PasswordHasher(time_cost=1, memory_cost=64))
+    parts.accounts._passwords._hasher = counting  # type: ignore[assignment]
     await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
 
     async def guess(number: int) -> type[Exception]:
@@ -299,6 +324,7 @@ async def test_guesses_at_once_tell_no_more_than_one_after_the_other(parts: Part
 
     outcomes = await asyncio.gather(*(guess(number) for number in range(40)))
     assert outcomes.count(NotSignedIn) < 10 and outcomes.count(TooManyRequests) > 30
+    assert len(counting.checked) < 10, "those that waited for their turn are not tried any more"
 
 
 @dataclass
@@ -355,8 +381,7 @@ async def test_of_two_administrators_who_disable_each_other_one_stays(parts: Par
 async def test_a_sign_in_that_is_half_done_ends_with_the_password(parts: Parts) -> None:
     user = await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
     secret = parts.second_factor.offer(user).secret
-    now = pyotp.TOTP(secret).now()
-    codes = await parts.second_factor.confirm(user, secret, now)
+    codes = await parts.second_factor.confirm(user, secret, pyotp.TOTP(secret).now())
     with pytest.raises(SecondFactorNeeded) as half:
         await parts.accounts.sign_in("ada", GOOD, **FROM)
     await parts.accounts.set_password(ADMIN, "ada", GOOD + " anew")
@@ -365,6 +390,59 @@ async def test_a_sign_in_that_is_half_done_ends_with_the_password(parts: Parts) 
     with pytest.raises(SecondFactorNeeded) as again:
         await parts.accounts.sign_in("ada", GOOD + " anew", **FROM)
     assert await parts.accounts.second(again.value.token, codes[0], **FROM)
+
+
+@pytest.mark.parametrize("change", ["another password", "disabled"])
+async def test_a_second_step_that_overlaps_a_change_gives_no_session_after_it(
+    parts: Parts, change: str
+) -> None:
+    accounts = parts.accounts
+    await accounts.create_user(ADMIN, "ada", is_admin=True)
+    user = await accounts.create_user(ADMIN, "bob", password=GOOD)
+    secret = parts.second_factor.offer(user).secret
+    codes = await parts.second_factor.confirm(user, secret, pyotp.TOTP(secret).now())
+    with pytest.raises(SecondFactorNeeded) as half:
+        await accounts.sign_in("bob", GOOD, **FROM)
+
+    class Between(OneTimeStore):
+        """The change comes when the step is used up, and the session is not there yet."""
+
+        async def take(self, token_hash: str, purpose: str, at: datetime) -> OneTime | None:
+            taken = await super().take(token_hash, purpose, at)
+            if change == "disabled":
+                await accounts.set_disabled(ADMIN, "bob", True)
+            else:
+                await accounts.set_password(ADMIN, "bob", GOOD + " anew")
+            return taken
+
+    accounts._one_time = Between(accounts._store._db)
+    with pytest.raises(NotSignedIn):
+        await accounts.second(half.value.token, codes[0], **FROM)
+    assert await accounts.sessions(user) == []
+
+
+async def test_a_token_ends_with_its_time_and_tells_its_last_use(parts: Parts) -> None:
+    user = await parts.accounts.create_user(ADMIN, "ada")
+    at, store = now(), parts.accounts._store
+    for name, ends in (("late", timedelta(seconds=-1)), ("good", timedelta(hours=1))):
+        await store.add_api_token(
+            id=name,
+            token_hash=hashlib.sha256(f"frt_{name}".encode()).hexdigest(),
+            user_id=user.id,
+            label="",
+            created_at=at - timedelta(days=1),
+            expires_at=at + ends,
+            last_used=at - timedelta(hours=1),
+            scope="read",
+        )
+    assert await parts.api_tokens.bearer("frt_late") is None
+    bearer = await parts.api_tokens.bearer("frt_good")
+    assert bearer is not None and bearer.scope is Scope.READ
+    used = {one["id"]: one["last_used"] for one in await parts.api_tokens.list(ADMIN)}
+    assert used["late"] < at <= used["good"]
+    await parts.api_tokens.bearer("frt_good")
+    again = {one["id"]: one["last_used"] for one in await parts.api_tokens.list(ADMIN)}
+    assert again == used, "asking again at once writes nothing"
 
 
 async def test_nothing_secret_is_in_the_audit_log(parts: Parts) -> None:
