@@ -8,6 +8,7 @@ written after the change that it tells of, and is also a line in the log.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import OrderedDict
 from datetime import datetime
@@ -18,7 +19,11 @@ from fossilrepo.models import Actor, AuditEntry, now
 
 TELL_AGAIN = 60.0  # seconds
 MOST_TOLD = 10_000
-_SECRETIVE = ("password", "token", "secret")
+# Whole words but for the first two: in `before` and `after` logins are keys too, like `secretary`.
+_SECRETIVE = re.compile(
+    r"password|passphrase|(?:^|_)(?:token|secret|key|hash|cookie|credential)s?(?:_|$)",
+    re.IGNORECASE,
+)
 _LONGEST_ID = 12  # an identity may stand under such a key, nothing longer
 
 log = logging.getLogger(__name__)
@@ -36,7 +41,7 @@ class Audit:
             actor=actor.login,
             address=actor.address,
             action=action,
-            subject=subject,
+            subject=_writable(subject),
             detail=_without_secrets(action, detail),
         )
         log.info("%s %s by %s", action, subject, actor.login)
@@ -70,11 +75,26 @@ def _without_secrets(action: str, detail: dict[str, Any]) -> dict[str, Any]:
     """The second line: the first is that services give no secret."""
     kept: dict[str, Any] = {}
     for key, value in detail.items():
-        if any(word in key.lower() for word in _SECRETIVE) and _is_long(value):
+        if _SECRETIVE.search(key) and _is_long(value):
             log.error("%s: %r is not written, it looks like a secret", action, key)
             continue
-        kept[key] = _without_secrets(action, value) if isinstance(value, dict) else value
+        nested = isinstance(value, dict)
+        kept[_writable(key)] = _without_secrets(action, value) if nested else _plain(value)
     return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _writable(value) if isinstance(value, str) else value
+
+
+def _writable(text: str) -> str:
+    """Without what PostgreSQL keeps in no text, and reads back out of no JSON.
+
+    Names that came with a foreign file can hold that.
+    """
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _is_long(value: object) -> bool:

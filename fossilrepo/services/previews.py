@@ -78,7 +78,12 @@ class Previews:
         async def work(progress: Progress) -> None:
             preview = await self._made(actor, subject, at, progress)
             await self._audit.record(
-                actor, "backup.preview.open", subject.label, name=preview.name, at=iso(at)
+                actor,
+                "backup.preview.open",
+                subject.label,
+                id=subject.id,
+                name=preview.name,
+                at=iso(at),
             )
             progress.repository_id = subject.id
             url = self._links.repo_url(preview.name)

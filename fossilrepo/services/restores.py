@@ -196,6 +196,7 @@ class Restores:
                 actor,
                 "backup.restore.in-place",
                 name,
+                id=repository.id,
                 at=iso(at),
                 before=done.checkins_before,
                 after=done.checkins_after,
@@ -224,6 +225,7 @@ class Restores:
                 actor,
                 "backup.undo",
                 name,
+                id=repository.id,
                 before=done.checkins_before,
                 after=done.checkins_after,
             )

@@ -328,16 +328,36 @@ async def test_what_looks_like_a_secret_is_left_out_and_told(
             Api_Token=[secret],
             token_id="a2b3c4d5e6f7",
             secret=True,
+            key=secret,
             before={"secret_key": secret, "title": secret},
+            after={"secretary": secret, "key-abc234": secret},
         )
     found = await place.services.audit_log.search(SITE, AuditSearch(), limit=1)
     assert found.entries[0].detail == {
         "token_id": "a2b3c4d5e6f7",
         "secret": True,
         "before": {"title": secret},
+        "after": {"secretary": secret, "key-abc234": secret},
     }
     errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
-    assert len(errors) == 3 and not any(secret in message for message in errors)
+    assert len(errors) == 4 and not any(secret in message for message in errors)
+
+
+async def test_names_of_a_foreign_file_keep_no_entry_from_being_read(store: AuditStore) -> None:
+    """PostgreSQL keeps no NUL in text, and cannot look into JSON that has one."""
+    for name in ("n\0", "n\ud800"):
+        await Audit(store).record(SITE, "native.adopt", "demo", native=name, all=[name])
+        await Audit(store).record(SITE, "thing.change", name)
+    wanted = AuditFilter(repository=(journal.Span("demo"),), identity="a2b3c4d5e6f7")
+    found = await store.search(wanted)
+    assert [entry.detail for entry in found] == [
+        {"native": "n?", "all": ["n?"]},
+        {"native": "n\ufffd", "all": ["n\ufffd"]},
+    ]
+    assert [e.subject for e in await store.search(AuditFilter(action="thing."))] == [
+        "n?",
+        "n\ufffd",
+    ]
 
 
 async def test_a_change_of_state_tells_before_and_after(place: Place) -> None:
