@@ -33,19 +33,22 @@ class FactorStore:
         async with self._db.read() as connection:
             return {row.id: row.totp_secret for row in await connection.execute(query)}
 
-    async def begin(self, user_id: int, secret: bytes, step: int, codes: Iterable[str]) -> None:
-        """From now on signing in asks for it; `step` was used to prove it."""
+    async def begin(self, user_id: int, secret: bytes, step: int, codes: Iterable[str]) -> bool:
+        """From now on signing in asks for it; `step` was used to prove it. False when one is on."""
+        query = (
+            update(users)
+            .where(users.c.id == user_id, users.c.totp_secret.is_(None))
+            .values(totp_secret=secret, totp_last=step)
+        )
         async with self._db.write() as connection:
             await people_changed(connection)
-            await connection.execute(
-                update(users)
-                .where(users.c.id == user_id)
-                .values(totp_secret=secret, totp_last=step)
-            )
+            if not (await connection.execute(query)).rowcount:
+                return False
             await connection.execute(
                 delete(recovery_codes).where(recovery_codes.c.user_id == user_id)
             )
             await connection.execute(insert(recovery_codes), _rows(user_id, codes))
+        return True
 
     async def end(self, user_id: int) -> bool:
         """No second factor and no codes any more; False when there was none."""

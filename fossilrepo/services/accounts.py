@@ -7,6 +7,7 @@ rotated secrets) is handed to `on_change`, which projects it into the repositori
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
@@ -68,6 +69,7 @@ class Accounts:
         self._on_change = on_change
         self._passwords = Passwords()
         self._slowing = Slowing()
+        self._setting_up = asyncio.Lock()
         self._sessions = Sessions(store, audit)
         # With the person's id, when one of their sessions was ended by them or for them.
         self.after_ending = self._sessions.after_ending
@@ -104,19 +106,21 @@ class Accounts:
         agent: str = "",
     ) -> SignedIn:
         """The first administrator, signed in. NotFound when the token is not (or no more) good."""
-        if not await self.setup_token_valid(token):
-            raise NotFound(
-                "this set-up link is not valid any more",
-                hint="restart fossilrepo: it prints a new one as long as there is no administrator",
+        async with self._setting_up:  # of two who use the link at once one is the first
+            if not await self.setup_token_valid(token):
+                raise NotFound(
+                    "this set-up link is not valid any more",
+                    hint="restart fossilrepo: it prints a new one as long as there is no "
+                    "administrator",
+                )
+            await self.create_user(
+                Actor("set-up", is_admin=True, address=address),
+                login,
+                name=name,
+                is_admin=True,
+                password=password,
             )
-        await self.create_user(
-            Actor("set-up", is_admin=True, address=address),
-            login,
-            name=name,
-            is_admin=True,
-            password=password,
-        )
-        await self._store.drop_one_time_tokens("setup")
+            await self._store.drop_one_time_tokens("setup")
         return await self.sign_in(login, password, address=address, agent=agent)
 
     # Sign-in

@@ -71,7 +71,7 @@ class SecondFactor:
         The recovery codes are given this once.
         """
         if user.has_totp:
-            raise Conflict("a second factor is on already", hint="switch it off first")
+            raise _on_already()
         if not is_secret(secret):
             raise InvalidInput("this is no secret of ours", hint="begin again")
         step = _step_of(secret, code)
@@ -83,7 +83,8 @@ class SecondFactor:
             )
         codes = _new_codes()
         sealed = self._keys.encrypt(secret.encode())
-        await self._store.begin(user.id, sealed, step, map(_digest, codes))
+        if not await self._store.begin(user.id, sealed, step, map(_digest, codes)):
+            raise _on_already()
         actor = Actor(user.login, user.is_admin, address, user_id=user.id)
         await self._audit.record(actor, "person.second-factor-on", user.login)
         return codes
@@ -137,6 +138,10 @@ class SecondFactor:
         actor = Actor(user.login, user_id=user.id)
         await self._audit.record(actor, "person.recovery-code-used", user.login, left=left)
         return True
+
+
+def _on_already() -> Conflict:
+    return Conflict("a second factor is on already", hint="switch it off first")
 
 
 def is_secret(secret: str) -> bool:

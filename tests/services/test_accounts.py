@@ -88,6 +88,16 @@ async def test_the_set_up_link_makes_one_administrator(parts: Parts) -> None:
     assert [u.login for u in await accounts.users()] == ["ada"]
 
 
+async def test_of_two_who_use_the_set_up_link_at_once_one_is_the_first(parts: Parts) -> None:
+    token = await parts.accounts.setup_token()
+    done = await asyncio.gather(
+        *(parts.accounts.set_up(token, login, "", GOOD, **FROM) for login in ("ada", "eve")),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, NotFound) for one in done) == 1
+    assert len(await parts.accounts.users()) == 1
+
+
 async def test_only_the_right_password_signs_in(parts: Parts) -> None:
     await parts.accounts.create_user(ADMIN, "ada", password=GOOD)
     await parts.accounts.create_user(ADMIN, "empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -110,6 +111,12 @@ async def test_it_is_switched_on_only_with_proof(place: Place, settings: Setting
     codes = await factor.confirm(user, offer.secret, place.code())
     with pytest.raises(Conflict):
         await factor.confirm(await accounts.user("bob"), offer.secret, place.code(1))
+    await factor.reset(SITE, "bob")
+    both = await asyncio.gather(
+        *(factor.confirm(user, offer.secret, place.code(1)) for _ in range(2)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, Conflict) for one in both) == 1, "the codes of one are good"
     kept = b"".join(path.read_bytes() for path in Path(settings.data).glob("fossilrepo.db*"))
     assert offer.secret.encode() not in kept and codes[0].replace("-", "").encode() not in kept
 

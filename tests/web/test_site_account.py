@@ -146,6 +146,8 @@ async def test_a_token_does_what_its_scope_says(
     site: Site, scope: str, reads: int, creates: int, grants: int
 ) -> None:
     browser = await site.admin()
+    wrong = await browser.post("/account/tokens", {"label": "job", "scope": scope, "days": "0"})
+    assert wrong.status == 422 and f'value="{scope}" selected' in wrong.text
     made = await browser.post("/account/tokens", {"label": "job", "scope": scope, "days": "9"})
     token = found(r'id="token">(frt_[^<]+)<', made.text)
     assert token not in (await browser.get("/account")).text
