@@ -15,6 +15,7 @@ import pytest
 
 from fossilrepo import logs
 from fossilrepo.config import Mail, Settings
+from fossilrepo.services.passwords import AT_ONCE
 from tests.helpers import smtp
 from tests.helpers.poll import until
 from tests.helpers.site import ADMIN, PASSWORD, Answer, Browser, Site, roomy, served
@@ -129,7 +130,8 @@ async def test_a_change_runs_to_its_end_when_the_browser_leaves(site: Site) -> N
     _, writer = await asyncio.open_connection("127.0.0.1", site.port)
     writer.write(head.encode() + body)
     await writer.drain()
-    await asyncio.sleep(0.03)  # the password is being hashed, which takes longer
+    places = site.services.accounts._passwords._places
+    await until(lambda: places._value < AT_ONCE, every=0.002, what="the hashing to begin")
     writer.transport.abort()
 
     async def is_there() -> bool:
