@@ -24,7 +24,8 @@ from fossilrepo.errors import (
     NotFound,
     NotSignedIn,
 )
-from fossilrepo.models import Actor, Repository, Session, User, check_login, check_text, new_id, now
+from fossilrepo.models import Actor, Repository, Session, User, check_login, check_text, now
+from fossilrepo.services import second_step
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.passwords import MIN_PASSWORD, Passwords
@@ -35,8 +36,6 @@ from fossilrepo.services.slowing import Slowing
 __all__ = ["SESSION_LIFE", "Accounts", "SecondFactorNeeded", "SignedIn"]
 
 SETUP_LIFE = timedelta(days=7)
-SECOND_LIFE = timedelta(minutes=5)  # from the password to the second factor
-_SECOND = "second"
 
 
 class SecondFactorNeeded(FossilrepoError):
@@ -62,7 +61,7 @@ class Accounts:
         on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
-        self._one_time = one_time
+        self._second_step = second_step.SecondStep(store, one_time)
         self._second_factor = second_factor
         self._keys = keys
         self._audit = audit
@@ -143,7 +142,7 @@ class Accounts:
             if await self._store.renew_password_hash(user.id, password_hash, fresh):
                 password_hash = fresh
         if user.has_totp:
-            raise SecondFactorNeeded(await self._half_way(user, password_hash))
+            raise SecondFactorNeeded(await self._second_step.begin(user, password_hash))
         self._slowing.succeeded(f"account {login}")
         made = await self._sessions.begin(user, address, agent)
         if not await self._is_still(login, password_hash, password):
@@ -174,23 +173,9 @@ class Accounts:
         self._slowing.failed(f"account {login}", f"address {address}")
         await self._audit.sign_in_failed(login if told is None else told, address)
 
-    async def _half_way(self, user: User, password_hash: str) -> str:
-        token = secrets.token_urlsafe(32)
-        await self._one_time.add(
-            only=True,
-            token_hash=_digest(token),
-            id=new_id(),
-            purpose=_SECOND,
-            user_id=user.id,
-            created_at=now(),
-            expires_at=now() + SECOND_LIFE,
-            detail={"proven": _digest(password_hash)},
-        )
-        return token
-
     async def second(self, token: str, code: str, *, address: str, agent: str) -> SignedIn:
         """The session of who gave the right password before; NotSignedIn when that is over."""
-        user, proven = await self._half_signed_in(token)
+        user, proof = await self._second_step.find(token)
         self._slowing.check(f"account {user.login}", f"address {address}")
         right = await self._second_factor.verify(user, code)
         self._slowing.check(f"account {user.login}", f"address {address}")
@@ -201,29 +186,13 @@ class Accounts:
                 hint="wait for the next one, or use a recovery code",
                 field="code",
             )
-        if await self._one_time.take(_digest(token), _SECOND, now()) is None:
-            raise _over()
+        await self._second_step.take(token)
         self._slowing.succeeded(f"account {user.login}")
         made = await self._sessions.begin(user, address, agent)
-        if await self._proof(user.login) != proven:
+        if not await self._second_step.holds(user, proof):
             await self._sessions.end(made.token)
-            raise _over()
+            raise second_step.over()
         return made
-
-    async def _half_signed_in(self, token: str) -> tuple[User, str]:
-        """Over, too, once another password is set: the one that was proven is none any more."""
-        row = await self._one_time.find(_digest(token), _SECOND, now())
-        for user in await self._store.users() if row is not None else []:
-            if row is not None and user.id == row.user_id:
-                proven = await self._proof(user.login)
-                if proven and row.detail.get("proven") == proven:
-                    return user, proven
-        raise _over()
-
-    async def _proof(self, login: str) -> str:
-        """Changes with the password; empty for who is disabled."""
-        found = await self._store.credentials(login)
-        return "" if found is None or found[0].disabled else _digest(found[1])
 
     # Sessions
 
@@ -363,10 +332,6 @@ class Accounts:
 
 def _wrong() -> NotSignedIn:
     return NotSignedIn("wrong login or password", hint="check both and try again")
-
-
-def _over() -> NotSignedIn:
-    return NotSignedIn("this sign-in has taken too long", hint="sign in again")
 
 
 def _admins_only(actor: Actor) -> None:

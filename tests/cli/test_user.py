@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import pyotp
 import pytest
 
 from fossilrepo.cli.audit import moment
+from fossilrepo.config import Settings
+from fossilrepo.core import open_services
 from fossilrepo.errors import InvalidInput
 from tests.helpers import smtp
 from tests.helpers.command import Command
@@ -84,10 +88,36 @@ def test_a_token_is_printed_once_and_ends_when_revoked(command: Command) -> None
     assert (listed["login"], listed["label"]) == ("ada", "job")
     assert listed["expires_at"].endswith("Z")
     assert token not in command("api-token", "list").out
+    assert listed["scope"] == "admin" and listed["last_used"] is None
     command("api-token", "revoke", listed["id"])
     assert command("api-token", "list", "--json").json == []
     command.refused(1, "api-token", "revoke", listed["id"])
     command.refused(2, "api-token", "create", "ada", "--days", "0")
+    narrow = command("api-token", "create", "ada", "--scope", "read", "--json").json
+    assert (narrow["scope"], narrow["token"][:4]) == ("read", "frt_")
+    assert "read, write or admin" in command.refused(
+        2, "api-token", "create", "ada", "--scope", "all"
+    )
+
+
+def test_a_lost_second_factor_is_switched_off_and_it_is_told(command: Command) -> None:
+    command("user", "create", "bob")
+    asyncio.run(switch_second_factor_on(command, "bob"))
+    assert command("user", "show", "bob", "--json").json["second_factor"] is True
+    assert "--yes" in command.refused(2, "user", "second-factor-off", "bob")
+    done = command("user", "second-factor-off", "bob", "--yes", "--json").json
+    assert done == {"login": "bob", "second_factor": False}
+    assert command("user", "show", "bob", "--json").json["second_factor"] is False
+    assert "no second factor" in command.refused(1, "user", "second-factor-off", "bob", "--yes")
+    told = [entry["action"] for entry in command("audit", "--json").json]
+    assert told.count("person.second-factor-off") == 1
+
+
+async def switch_second_factor_on(command: Command, login: str) -> None:
+    async with open_services(Settings(data_dir=str(command.data))) as services:
+        user = await services.accounts.user(login)
+        secret = services.second_factor.offer(user).secret
+        await services.second_factor.confirm(user, secret, pyotp.TOTP(secret).now())
 
 
 def test_audit_tells_who_did_what_and_no_secret(command: Command) -> None:

@@ -425,7 +425,7 @@ async def test_a_second_step_that_overlaps_a_change_gives_no_session_after_it(
                 await accounts.set_password(ADMIN, "bob", GOOD + " anew")
             return taken
 
-    accounts._one_time = Between(accounts._store._db)
+    accounts._second_step._one_time = Between(accounts._store._db)
     with pytest.raises(NotSignedIn):
         await accounts.second(half.value.token, codes[0], **FROM)
     assert await accounts.sessions(user) == []

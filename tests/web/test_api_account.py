@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import pyotp
 import pytest
 
 from fossilrepo.config import Settings
@@ -102,3 +103,26 @@ async def test_tokens_are_made_listed_and_ended_by_their_person_only(site: Site)
     assert own and (await browser.ask("DELETE", f"/api/v1/tokens/{own[1]}", bob)).status == 204
     await site.services.accounts.set_disabled(ADMIN, "bob", True)
     assert (await browser.get("/api/v1/account", bob)).status == 401
+
+
+async def test_an_administrator_switches_a_lost_second_factor_off(site: Site) -> None:
+    factor = site.services.second_factor
+    bob = await site.services.accounts.create_user(ADMIN, "bob")
+    secret = factor.offer(bob).secret
+    await factor.confirm(bob, secret, pyotp.TOTP(secret).now())
+    told = []
+    for login, status in (("bob", 403), ("ada", 204), ("ada", 409)):
+        _, token = await site.services.api_tokens.create(ADMIN, login)
+        headers = {"Authorization": f"Bearer {token}"}
+        browser = site.browser()
+        answer = await browser.ask("POST", "/api/v1/users/bob/second-factor-off", headers)
+        assert answer.status == status, answer.text
+        told.append(
+            '"second_factor":true'
+            in (
+                await browser.get(
+                    "/api/v1/users/bob" if login == "ada" else "/api/v1/account", headers
+                )
+            ).text
+        )
+    assert told == [True, False, False]
