@@ -134,9 +134,15 @@ def changes(call: Any) -> bool:
     return bool(call.method.lower() != "get")
 
 
-def told(failure: BaseException) -> str:
+def told(failure: BaseException, answer: Any) -> str:
+    """What is wrong, what was sent, and what came."""
     parts = failure.exceptions if isinstance(failure, FailureGroup) else [failure]
-    return "; ".join(" ".join(str(part).split())[:600] for part in parts)
+    words = "; ".join(" ".join(str(part).split())[:600] for part in parts)
+    sent = answer.request
+    return (
+        f"{words}\n  sent: {sent.method} {sent.url} {dict(sent.headers)} {sent.body!r:.300}"
+        f"\n  came: {answer.status_code} {answer.headers} {answer.content[:300]!r}"
+    )
 
 
 @dataclass
@@ -146,6 +152,7 @@ class Tries:
     token: str
     known: dict[str, list[str]]
     settings: hypothesis.settings
+    last: Any = None  # the answer
 
     def all(self) -> list[str]:
         """What was not as described."""
@@ -157,7 +164,9 @@ class Tries:
             try:
                 self.of(kind)
             except (Failure, FailureGroup, AssertionError) as error:
-                found.append(f"{self.operation.label} ({kind.name.lower()}): {told(error)}")
+                found.append(
+                    f"{self.operation.label} ({kind.name.lower()}): {told(error, self.last)}"
+                )
         return found
 
     def of(self, kind: GenerationMode) -> None:
@@ -166,7 +175,7 @@ class Tries:
         def tried(case: Any, data: Any) -> None:
             self._put_names(case.path_parameters, data)
             self._put_names(case.query, data)
-            answer = case.call(
+            answer = self.last = case.call(
                 base_url=self.url, headers={"Authorization": f"Bearer {self.token}"}, timeout=30
             )
             checks = [*AS_DESCRIBED, described.negative_data_rejection]
