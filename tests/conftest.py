@@ -24,15 +24,17 @@ if TYPE_CHECKING:
 # Files that take longest, in this order; workers get whole files, and short ones fill the end.
 LONGEST_FIRST = (
     "e2e/test_mending.py",
-    "e2e/test_points_in_time.py",
-    "web/test_site_backups.py",
-    "test_run.py",
     "e2e/test_roles.py",
     "e2e/test_faults.py",
-    "e2e/test_main_job.py",
     "e2e/",
+    "test_run.py",
+    "cli/test_backup.py",
+    "web/test_api_conformance.py",
+    "web/test_site_backups.py",
     "web/test_pages_chromium.py",
+    "web/test_gateway.py",
     "hostile/test_requests.py",
+    "services/test_rebuild.py",
     "cli/",
     "hostile/",
 )
