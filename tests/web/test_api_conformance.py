@@ -191,6 +191,7 @@ class Tries:
                 parameters[name] = data.draw(strategies.sampled_from(self.known[name]))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", ["admin", "owner"])
 async def test_every_call_answers_as_it_is_described(
     part: str, settings: Settings, full: bool, caplog: pytest.LogCaptureFixture
