@@ -56,7 +56,12 @@ _MEASURED = (
 
 
 def measured(row: Replica) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _MEASURED}
+    """What is written. A name not known yet does not take away the one that a purge wrote."""
+    columns = {name: getattr(row, name) for name in _MEASURED}
+    unknown = [name for name in ("label", "project_code") if not columns[name]]
+    for name in unknown:
+        del columns[name]
+    return columns
 
 
 def worth_writing(row: Replica, written: Replica) -> bool:
