@@ -5,15 +5,15 @@ Owns the form for people. A key's password is printed only where it is asked for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fossilrepo.cli import ask, context, options, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Name, Yes
-from fossilrepo.models import iso
 from fossilrepo.rights import role_of
+from fossilrepo.services import people_json
 
 if TYPE_CHECKING:
     from fossilrepo.models import AccessKey
@@ -22,19 +22,6 @@ if TYPE_CHECKING:
 app = options.group("Keys for machines, each for one repository: make, list, revoke.")
 
 Key = Annotated[str, typer.Argument(metavar="ID", help="Its id or login, as the list shows them.")]
-
-
-def described(key: AccessKey) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "login": key.login,
-        "label": key.label,
-        "role": key.role,
-        "created_by": key.created_by,
-        "created_at": iso(key.created_at),
-        "expires_at": iso(key.expires_at),
-        "last_used": iso(key.last_used),
-    }
 
 
 @app.command()
@@ -62,7 +49,11 @@ def create(
         return key, password, url
 
     key, password, url = context.run(work)
-    made = {**described(key), "clone_url": url, **({"password": password} if show_password else {})}
+    made = {
+        **people_json.access_key(key),
+        "clone_url": url,
+        **({"password": password} if show_password else {}),
+    }
     output.result(made, as_json, f"{key.login} may {key.role}: fossil clone {url}")
     if not as_json and show_password:
         output.say(password)
@@ -79,7 +70,7 @@ def list_(name: Name, as_json: AsJson = False) -> None:
 
     found = context.run(work)
     if as_json:
-        output.document([described(key) for key in found])
+        output.document([people_json.access_key(key) for key in found])
     elif found:
         output.table(
             ("id", "login", "role", "label", "made", "ends", "last used"),
@@ -120,4 +111,4 @@ def revoke(name: Name, which: Key, yes: Yes = False, as_json: AsJson = False) ->
         return await services.access_keys.revoke(ACTOR, name, which)
 
     key = context.run(work)
-    output.result({**described(key), "revoked": True}, as_json, f"revoked {key.login}")
+    output.result({**people_json.access_key(key), "revoked": True}, as_json, f"revoked {key.login}")

@@ -5,18 +5,17 @@ Owns the form for people; the rules are the service's.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fossilrepo.cli import access_key, context, output
+from fossilrepo.cli import context, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Login, Name
-from fossilrepo.cli.org import described_grant
 from fossilrepo.errors import InvalidInput
 from fossilrepo.models import Repository, iso
 from fossilrepo.rights import Effective, role_of
+from fossilrepo.services import people_json
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -60,7 +59,7 @@ def grant(
 
     made = context.run(work)
     text = f"{made.holder} may {made.grant.role} on {made.place}"
-    output.result(described_grant(made), as_json, output.clean(text))
+    output.result(people_json.grant(made), as_json, output.clean(text))
 
 
 def revoke(
@@ -94,7 +93,7 @@ def access(name: Name, as_json: AsJson = False) -> None:
 
     found = context.run(work)
     if as_json:
-        output.document(_described(found))
+        output.document(people_json.access(found))
         return
     output.say(f"{found.repository.label} is {found.repository.visibility}")
     if found.people:
@@ -120,37 +119,6 @@ def access(name: Name, as_json: AsJson = False) -> None:
         output.say(output.clean(f"{output.ago(drift.at)}: {text}"))
 
 
-def _described(found: AccessReport) -> dict[str, Any]:
-    return {
-        "repository": found.repository.name,
-        "visibility": found.repository.visibility,
-        "people": [
-            {"login": user.login, "name": user.name, **described_effective(what)}
-            for user, what in found.people
-        ],
-        "grants": [described_grant(one) for one in found.grants],
-        "natives": [asdict(native) for native in found.natives],
-        "keys": [access_key.described(key) for key in found.keys],
-        "elevated": [{"login": login, "until": iso(until)} for login, until in found.elevated],
-        "drifts": [
-            {
-                "login": drift.login,
-                "at": iso(drift.at),
-                "found": drift.found,
-                "repaired": drift.repaired,
-            }
-            for drift in found.drifts
-        ],
-    }
-
-
-def described_effective(what: Effective) -> dict[str, Any]:
-    return {
-        "role": what.role,
-        "reasons": [{"role": reason.role, "why": reason.why} for reason in what.reasons],
-    }
-
-
 def _reasons(what: Effective) -> str:
     return "; ".join(reason.why for reason in what.reasons if reason.role is what.role)
 
@@ -165,7 +133,7 @@ def where(login: Login, as_json: AsJson = False) -> None:
     if as_json:
         output.document(
             [
-                {"repository": repository.name, **described_effective(what)}
+                {"repository": repository.name, **people_json.effective(what)}
                 for repository, what in found
             ]
         )

@@ -5,7 +5,7 @@ Owns the form for people.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from fossilrepo.cli import ask, context, options, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Yes
 from fossilrepo.errors import InvalidInput
+from fossilrepo.services import people_json
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
 app = options.group("Users that repositories brought along: list them, say who they are.")
 
 Everywhere = list[tuple[str, tuple[str, ...], str | None]]
-
-
-def described(native: NativeView) -> dict[str, Any]:
-    return {
-        "login": native.login,
-        "capabilities": native.capabilities,
-        "original": native.original,
-        "role": native.role,
-        "info": native.info,
-        "has_password": native.has_password,
-        "collides": native.collides,
-        "adopted_by": native.adopted_by,
-    }
 
 
 @app.command("list")
@@ -57,7 +45,7 @@ def list_(
 
     found = context.run(work)
     if as_json:
-        output.document([described(native) for native in found])
+        output.document([people_json.native(native) for native in found])
     elif not found:
         output.say(f"{output.clean(name)} has no users of its own")
     else:

@@ -14,13 +14,12 @@ from fossilrepo.cli import ask, context, options, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Login, Yes
 from fossilrepo.errors import InvalidInput
-from fossilrepo.models import iso
 from fossilrepo.rights import MemberRole, Organization, role_of
+from fossilrepo.services import people_json
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
     from fossilrepo.services.organizations import (
-        GrantView,
         OrganizationDetail,
         OrganizationSummary,
     )
@@ -30,27 +29,6 @@ members = options.group("Who is in an organization.")
 app.add_typer(members, name="member")
 
 Org = Annotated[str, typer.Argument(metavar="ORG", help="The organization's name.")]
-
-
-def described(org: Organization) -> dict[str, Any]:
-    return {
-        "name": org.name,
-        "title": org.title,
-        "default_role": org.default_role,
-        "members_create": org.members_create,
-        "created_at": iso(org.created_at),
-    }
-
-
-def described_grant(grant: GrantView) -> dict[str, Any]:
-    return {
-        "holder": grant.holder,
-        "is_team": grant.is_team,
-        "place": grant.place,
-        "role": grant.grant.role,
-        "granted_by": grant.grant.granted_by,
-        "granted_at": iso(grant.grant.granted_at),
-    }
 
 
 @app.command("list")
@@ -64,7 +42,7 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         output.document(
             [
-                described(one.org)
+                people_json.organization(one.org)
                 | {"members": one.members, "teams": one.teams, "repositories": one.repositories}
                 for one in found
             ]
@@ -94,13 +72,13 @@ def show(org: Org, as_json: AsJson = False) -> None:
         return await services.organizations.show(ACTOR, org)
 
     found = context.run(work)
-    shown = described(found.org) | {
+    shown = people_json.organization(found.org) | {
         "members": [{"login": user.login, "role": role} for user, role in found.members],
         "teams": [
             asdict(one.team) | {"members": [user.login for user in one.members]}
             for one in found.teams
         ],
-        "grants": [described_grant(grant) for grant in found.grants],
+        "grants": [people_json.grant(grant) for grant in found.grants],
         "repositories": [repository.name for repository in found.repositories],
     }
     if as_json:
@@ -129,7 +107,7 @@ def create(org: Org, title: options.Title = "", as_json: AsJson = False) -> None
         return await services.organizations.create(ACTOR, org, title=title)
 
     made = context.run(work)
-    output.result(described(made), as_json, f"{made.name} is there")
+    output.result(people_json.organization(made), as_json, f"{made.name} is there")
 
 
 @app.command()
@@ -161,7 +139,7 @@ def configure(
         )
 
     after = context.run(work)
-    output.result(described(after), as_json, f"{after.name} is changed")
+    output.result(people_json.organization(after), as_json, f"{after.name} is changed")
 
 
 @app.command()
@@ -176,7 +154,7 @@ def rename(
         return await services.organizations.rename(ACTOR, old, new)
 
     after = context.run(work)
-    output.result(described(after), as_json, f"{old} is {after.name} now")
+    output.result(people_json.organization(after), as_json, f"{old} is {after.name} now")
 
 
 @app.command()

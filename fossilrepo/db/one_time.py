@@ -1,4 +1,4 @@
-"""The rows of links and tokens that are good once: invitations and new passwords.
+"""The rows of links and tokens that are good once: set-up, invitations, new passwords.
 
 Owns their queries on `one_time_tokens`. Sees hashes only; using one up is a single statement,
 so that of two clicks at once one finds it gone.
@@ -84,6 +84,10 @@ class OneTimeStore:
         query = delete(tokens).where(tokens.c.purpose == purpose, tokens.c.id == identity)
         async with self._db.write() as connection:
             return (await connection.execute(query)).rowcount > 0
+
+    async def remove_all(self, purpose: str) -> None:
+        async with self._db.write() as connection:
+            await connection.execute(delete(tokens).where(tokens.c.purpose == purpose))
 
     async def remove_of(self, user_id: int) -> None:
         """Every one that is for this person."""

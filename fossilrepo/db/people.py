@@ -1,6 +1,6 @@
 """The rows of people, their sessions and their tokens.
 
-Owns the queries on `users`, `sessions`, `one_time_tokens` and `api_tokens`.
+Owns the queries on `users`, `sessions` and `api_tokens`.
 Sees hashes only: a cookie's or a token's own value never comes here.
 """
 
@@ -168,27 +168,6 @@ class PeopleStore:
             await connection.execute(delete(sessions).where(sessions.c.expires_at <= at))
             await connection.execute(
                 delete(one_time_tokens).where(one_time_tokens.c.expires_at <= at)
-            )
-
-    # One-time links
-
-    async def add_one_time_token(self, **values: Any) -> None:
-        async with self._db.write() as connection:
-            await connection.execute(insert(one_time_tokens).values(**values))
-
-    async def has_one_time_token(self, token_hash: str, purpose: str, at: datetime) -> bool:
-        query = select(one_time_tokens.c.token_hash).where(
-            one_time_tokens.c.token_hash == token_hash,
-            one_time_tokens.c.purpose == purpose,
-            one_time_tokens.c.expires_at > at,
-        )
-        async with self._db.read() as connection:
-            return (await connection.execute(query)).first() is not None
-
-    async def drop_one_time_tokens(self, purpose: str) -> None:
-        async with self._db.write() as connection:
-            await connection.execute(
-                delete(one_time_tokens).where(one_time_tokens.c.purpose == purpose)
             )
 
     # API tokens

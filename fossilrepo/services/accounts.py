@@ -61,6 +61,7 @@ class Accounts:
         on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
+        self._one_time = one_time
         self._second_step = second_step.SecondStep(store, one_time)
         self._second_factor = second_factor
         self._keys = keys
@@ -81,8 +82,8 @@ class Accounts:
     async def setup_token(self) -> str:
         """A fresh one-time token for the set-up page; earlier ones end."""
         token = secrets.token_urlsafe(24)
-        await self._store.drop_one_time_tokens("setup")
-        await self._store.add_one_time_token(
+        await self._one_time.remove_all("setup")
+        await self._one_time.add(
             token_hash=_digest(token),
             purpose="setup",
             created_at=now(),
@@ -91,8 +92,8 @@ class Accounts:
         return token
 
     async def setup_token_valid(self, token: str) -> bool:
-        valid = await self._store.has_one_time_token(_digest(token), "setup", now())
-        return valid and await self.needs_setup()
+        found = await self._one_time.find(_digest(token), "setup", now())
+        return found is not None and await self.needs_setup()
 
     async def set_up(
         self,
@@ -119,7 +120,7 @@ class Accounts:
                 is_admin=True,
                 password=password,
             )
-            await self._store.drop_one_time_tokens("setup")
+            await self._one_time.remove_all("setup")
         return await self.sign_in(login, password, address=address, agent=agent)
 
     # Sign-in

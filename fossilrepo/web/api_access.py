@@ -5,11 +5,9 @@ Owns its table of routes. Checks nothing itself.
 
 from __future__ import annotations
 
-from typing import Any
-
-from fossilrepo.models import AccessKey, iso
+from fossilrepo.models import iso
 from fossilrepo.rights import Role
-from fossilrepo.services.natives import NativeView
+from fossilrepo.services import people_json
 from fossilrepo.web import api_access_models as m
 from fossilrepo.web.api_call import Call
 from fossilrepo.web.visit import Visit, Who
@@ -19,21 +17,8 @@ from fossilrepo.web.visit import Visit, Who
 
 async def natives(visit: Visit, _body: None) -> object:
     found = await visit.services.natives.list(visit.actor, visit.path("name"))
-    shown = [described_native(native) for native in found]
+    shown = [people_json.native(native) for native in found]
     return {"natives": shown}
-
-
-def described_native(native: NativeView) -> dict[str, Any]:
-    return {
-        "login": native.login,
-        "capabilities": native.capabilities,
-        "original": native.original,
-        "role": native.role,
-        "info": native.info,
-        "has_password": native.has_password,
-        "collides": native.collides,
-        "adopted_by": native.adopted_by,
-    }
 
 
 async def natives_everywhere(visit: Visit, _body: None) -> object:
@@ -64,7 +49,7 @@ async def _adopt(visit: Visit, name: str | None, body: m.Adoption) -> object:
 
 async def access_keys(visit: Visit, _body: None) -> object:
     found = await visit.services.access_keys.list(visit.actor, visit.path("name"))
-    return {"access_keys": [described_key(key) for key in found]}
+    return {"access_keys": [people_json.access_key(key) for key in found]}
 
 
 async def create_access_key(visit: Visit, body: m.NewAccessKey) -> object:
@@ -73,7 +58,7 @@ async def create_access_key(visit: Visit, body: m.NewAccessKey) -> object:
         visit.actor, name, Role(body.role), label=body.label, days=body.days
     )
     url = visit.services.links.clone_url(name, key.login)
-    return {**described_key(key), "password": password, "clone_url": url}
+    return {**people_json.access_key(key), "password": password, "clone_url": url}
 
 
 async def access_key_password(visit: Visit, _body: None) -> object:
@@ -87,19 +72,6 @@ async def access_key_password(visit: Visit, _body: None) -> object:
 async def revoke_access_key(visit: Visit, _body: None) -> object:
     await visit.services.access_keys.revoke(visit.actor, visit.path("name"), visit.path("id"))
     return None
-
-
-def described_key(key: AccessKey) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "login": key.login,
-        "label": key.label,
-        "role": key.role,
-        "created_by": key.created_by,
-        "created_at": iso(key.created_at),
-        "expires_at": iso(key.expires_at),
-        "last_used": iso(key.last_used),
-    }
 
 
 # The setup right

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fossilrepo.rights import Effective, Organization, Role
-from fossilrepo.services.organizations import UNSET, GrantView, OrganizationDetail, Unset
+from fossilrepo.rights import Role
+from fossilrepo.services import people_json
+from fossilrepo.services.organizations import UNSET, OrganizationDetail, Unset
 from fossilrepo.web import api_people_models as m
-from fossilrepo.web.api_access import described_key, described_native
 from fossilrepo.web.api_call import Call
 from fossilrepo.web.api_models import NewName
 from fossilrepo.web.visit import Visit, Who
@@ -23,7 +23,7 @@ async def organizations(visit: Visit, _body: None) -> object:
     return {
         "organizations": [
             {
-                **_organization(one.org),
+                **people_json.organization(one.org),
                 "members": one.members,
                 "teams": one.teams,
                 "repositories": one.repositories,
@@ -36,18 +36,18 @@ async def organizations(visit: Visit, _body: None) -> object:
 
 async def create_organization(visit: Visit, body: m.NewOrganization) -> object:
     made = await visit.services.organizations.create(visit.actor, body.name, title=body.title)
-    return _organization(made)
+    return people_json.organization(made)
 
 
 async def show_organization(visit: Visit, _body: None) -> object:
     found = await visit.services.organizations.show(visit.actor, visit.path("org"))
     return {
-        **_organization(found.org),
+        **people_json.organization(found.org),
         "members": [
             {"login": user.login, "name": user.name, "role": role} for user, role in found.members
         ],
         "teams": _teams(found),
-        "grants": [described_grant(grant) for grant in found.grants],
+        "grants": [people_json.grant(grant) for grant in found.grants],
         "repositories": [repository.label for repository in found.repositories],
     }
 
@@ -61,12 +61,14 @@ async def configure_organization(visit: Visit, body: m.OrganizationChanges) -> o
         default_role=default_role,
         members_create=body.members_create,
     )
-    return _organization(after)
+    return people_json.organization(after)
 
 
 async def rename_organization(visit: Visit, body: NewName) -> object:
     org = visit.path("org")
-    return _organization(await visit.services.organizations.rename(visit.actor, org, body.name))
+    return people_json.organization(
+        await visit.services.organizations.rename(visit.actor, org, body.name)
+    )
 
 
 def _default_role(text: str | None) -> Role | Unset | None:
@@ -138,7 +140,7 @@ async def grant(visit: Visit, body: m.NewGrant) -> object:
     made = await visit.services.grants.grant(
         visit.actor, body.role, repository=visit.path("name"), user=body.user, team=body.team
     )
-    return described_grant(made)
+    return people_json.grant(made)
 
 
 async def revoke(visit: Visit, _body: None) -> object:
@@ -150,7 +152,7 @@ async def grant_on_all(visit: Visit, body: m.NewGrant) -> object:
     made = await visit.services.grants.grant(
         visit.actor, body.role, org=visit.path("org"), user=body.user, team=body.team
     )
-    return described_grant(made)
+    return people_json.grant(made)
 
 
 async def revoke_on_all(visit: Visit, _body: None) -> object:
@@ -163,28 +165,7 @@ def _holder(visit: Visit) -> dict[str, str | None]:
 
 
 async def access(visit: Visit, _body: None) -> object:
-    found = await visit.services.grants.access(visit.actor, visit.path("name"))
-    return {
-        "repository": found.repository.label,
-        "visibility": found.repository.visibility,
-        "people": [
-            {"login": user.login, "name": user.name, **_effective(what)}
-            for user, what in found.people
-        ],
-        "grants": [described_grant(one) for one in found.grants],
-        "natives": [described_native(native) for native in found.natives],
-        "keys": [described_key(key) for key in found.keys],
-        "elevated": [{"login": login, "until": until} for login, until in found.elevated],
-        "drifts": [
-            {
-                "login": drift.login,
-                "at": drift.at,
-                "found": drift.found,
-                "repaired": drift.repaired,
-            }
-            for drift in found.drifts
-        ],
-    }
+    return people_json.access(await visit.services.grants.access(visit.actor, visit.path("name")))
 
 
 async def where(visit: Visit, _body: None) -> object:
@@ -199,22 +180,13 @@ async def _where(visit: Visit, login: str) -> object:
     found = await visit.services.grants.where(visit.actor, login)
     return {
         "repositories": [
-            {"repository": repository.label, **_effective(what)} for repository, what in found
+            {"repository": repository.label, **people_json.effective(what)}
+            for repository, what in found
         ]
     }
 
 
 # Forms
-
-
-def _organization(org: Organization) -> dict[str, Any]:
-    return {
-        "name": org.name,
-        "title": org.title,
-        "default_role": org.default_role,
-        "members_create": org.members_create,
-        "created_at": org.created_at,
-    }
 
 
 def _teams(found: OrganizationDetail) -> list[dict[str, Any]]:
@@ -226,22 +198,6 @@ def _teams(found: OrganizationDetail) -> list[dict[str, Any]]:
         }
         for one in found.teams
     ]
-
-
-def described_grant(one: GrantView) -> dict[str, Any]:
-    return {
-        "holder": one.holder,
-        "is_team": one.is_team,
-        "place": one.place,
-        "role": one.grant.role,
-        "granted_by": one.grant.granted_by,
-        "granted_at": one.grant.granted_at,
-    }
-
-
-def _effective(what: Effective) -> dict[str, Any]:
-    reasons = [{"role": reason.role, "why": reason.why} for reason in what.reasons]
-    return {"role": what.role, "reasons": reasons}
 
 
 _ALL, _ORG = "/organizations", "/organizations/{org}"

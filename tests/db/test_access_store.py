@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
-from fossilrepo.config import Database as DatabaseSettings
-from fossilrepo.config import Settings
 from fossilrepo.db.access import AccessStore, FormerName
 from fossilrepo.db.engine import Database
-from fossilrepo.db.migrate import migrate
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.db.versions import people_version
 from fossilrepo.errors import Conflict
 from fossilrepo.models import Repository, User, new_id, now
 from tests.db.test_stores import repository
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def configured(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    settings.data.mkdir()
-    if request.param == "sqlite":
-        return settings
-    url = request.getfixturevalue("postgres_database")
-    return settings.model_copy(update={"database": DatabaseSettings(url=url)})
-
-
-@pytest.fixture
-async def database(configured: Settings) -> AsyncIterator[Database]:
-    database = Database(configured)
-    await migrate(database)
-    yield database
-    await database.close()
 
 
 @pytest.fixture

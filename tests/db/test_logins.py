@@ -18,9 +18,6 @@ from fossilrepo.db.versions import people_version
 from fossilrepo.errors import Conflict, InvalidInput, NotFound
 from fossilrepo.models import JobState, now
 from fossilrepo.rights import MemberRole
-from tests.db.test_stores import configured, database
-
-__all__ = ["configured", "database"]
 
 
 def person(login: str, **changes: Any) -> dict[str, Any]:

@@ -25,9 +25,7 @@ from fossilrepo.errors import Conflict, NotFound
 from fossilrepo.models import Actor, Repository, RepositoryState, User, Visibility, now
 from fossilrepo.rights import MemberRole, Organization, Role, effective
 from fossilrepo.services.access import Access
-from tests.db.test_stores import configured, database, repository
-
-__all__ = ["configured", "database"]
+from tests.db.test_stores import repository
 
 STATES = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED, RepositoryState.BROKEN)
 

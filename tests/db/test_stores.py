@@ -1,7 +1,6 @@
 """The stores behave the same on SQLite and on PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import inspect, text
 
-from fossilrepo.config import Database as DatabaseSettings
 from fossilrepo.config import Settings
 from fossilrepo.db.engine import Database
 from fossilrepo.db.journal import AuditStore, JobStore
@@ -28,23 +26,6 @@ from fossilrepo.models import (
     new_id,
     now,
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def configured(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    settings.data.mkdir()
-    if request.param == "sqlite":
-        return settings
-    url = request.getfixturevalue("postgres_database")
-    return settings.model_copy(update={"database": DatabaseSettings(url=url)})
-
-
-@pytest.fixture
-async def database(configured: Settings) -> AsyncIterator[Database]:
-    database = Database(configured)
-    await migrate(database)
-    yield database
-    await database.close()
 
 
 def repository(name: str | None = "demo", **changes: Any) -> Repository:
