@@ -342,3 +342,17 @@ async def test_the_first_target_is_noted_once_and_proven_when_all_is(settings: S
         assert await host.retention.note_proof()
         assert await host.actions("backup.target.proven") == ["backup.target.proven"]
         assert BackupState.UNKNOWN in {row.state for row in await host.backups.replicas()}
+
+
+async def test_a_name_that_another_process_wrote_outlives_a_host_that_never_knew_it(
+    settings: Settings,
+) -> None:
+    """A command makes and purges a repository before the host has looked at it."""
+    async with replicated(replicated_settings(settings), running=False) as host:
+        identity = new_id()
+        host.replication.changed({identity})
+        assert host.replication.standing(identity).label == ""
+        await host.backups.note(identity, label="gone", project_code="code", purged_at=now())
+        await host.replication.flush()
+        row = await host.backups.replica(identity)
+        assert row is not None and (row.label, row.project_code) == ("gone", "code")
