@@ -159,6 +159,8 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    target_id: str | None = None  # the mirror or upstream that it is a run of
+    trigger: str = ""  # why it was run
 
 
 @dataclass(frozen=True, slots=True)

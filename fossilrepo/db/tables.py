@@ -310,6 +310,8 @@ jobs = Table(
     Column("created_at", Moment, nullable=False, index=True),
     Column("started_at", Moment),
     Column("finished_at", Moment),
+    Column("target_id", String(12), index=True),  # the mirror or upstream that it is a run of
+    Column("trigger", String(10), nullable=False, server_default=""),
 )
 
 audit = Table(

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 from fossilrepo.config import Settings
+from fossilrepo.db import tables_bridge  # noqa: F401 - more tables of the same metadata
 from fossilrepo.db.engine import Database
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.migrate import migrate, newest_revision
