@@ -151,6 +151,7 @@ class Limits(_Section):
 class Sync(_Section):
     workers: int = Field(default=2, ge=1, le=64)
     settle: Duration = 1.0
+    job_time: Period = 2 * 3600.0
     allowed_networks: list[Network] = []
 
 
@@ -267,6 +268,11 @@ class Settings(_Section):
     def undo(self) -> Path:
         """Repositories as they were before an in-place restore."""
         return self.data / "undo"
+
+    @property
+    def git(self) -> Path:
+        """The Git exports of repositories that have mirrors."""
+        return self.data / "git"
 
     @property
     def control_socket(self) -> Path:

@@ -130,6 +130,31 @@ class JobStore:
         async with self._db.read() as connection:
             return [rows.job(row) for row in await connection.execute(query)]
 
+    async def of(self, target_id: str, limit: int) -> list[Job]:
+        """Runs of a mirror or an upstream, newest first."""
+        query = (
+            select(jobs)
+            .where(jobs.c.target_id == target_id)
+            .order_by(jobs.c.created_at.desc())
+            .limit(limit)
+        )
+        async with self._db.read() as connection:
+            return [rows.job(row) for row in await connection.execute(query)]
+
+    async def keep(self, target_id: str, most: int) -> None:
+        """Forget all but the newest ended runs of a mirror or an upstream."""
+        kept = (
+            select(jobs.c.id)
+            .where(jobs.c.target_id == target_id)
+            .order_by(jobs.c.created_at.desc())
+            .limit(most)
+        )
+        old = delete(jobs).where(
+            jobs.c.target_id == target_id, jobs.c.id.not_in(kept), jobs.c.state.not_in(_LIVE)
+        )
+        async with self._db.write() as connection:
+            await connection.execute(old)
+
     async def live(self) -> list[tuple[Job, str]]:
         """Jobs not ended, each with the process that runs it."""
         query = select(jobs).where(jobs.c.state.in_(_LIVE))

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -58,23 +59,33 @@ class Jobs:
 
     async def start(self, kind: str, subject: str, actor: Actor, work: Work) -> Job:
         """Record the job and run it; errors of the work end in its row, never here."""
-        job = await self._store.add(
+        return await self.begin(await self.queue(kind, subject, actor), work)
+
+    async def queue(self, kind: str, subject: str, actor: Actor, **of: str | None) -> Job:
+        """Record a job that waits for its turn; `of`: target_id, trigger, repository_id."""
+        return await self._store.add(
             id=new_id(),
             kind=kind,
             subject=subject,
             requested_by=actor.login,
-            state=JobState.RUNNING,
+            state=JobState.QUEUED,
             owner=process_mark(os.getpid()),
             created_at=now(),
-            started_at=now(),
+            **of,
         )
-        task = self._tasks.spawn(f"job {kind} {subject}", self._run(job, work))
+
+    async def begin(self, job: Job, work: Work) -> Job:
+        """Run a job that was queued by this process."""
+        job = replace(job, state=JobState.RUNNING, started_at=now())
+        await self._store.update(job.id, state=job.state, started_at=job.started_at)
+        task = self._tasks.spawn(f"job {job.kind} {job.subject}", self._run(job, work))
         self._running[job.id] = task
         task.add_done_callback(lambda _: self._running.pop(job.id, None))
         return job
 
     async def _run(self, job: Job, work: Work) -> None:
         progress = Progress()
+        progress.repository_id = job.repository_id
         writer = asyncio.ensure_future(self._write_progress(job.id, progress))
         state, error, hint = JobState.DONE, "", ""
         try:
@@ -130,6 +141,28 @@ class Jobs:
     async def recent(self, actor: Actor, limit: int = 50) -> list[Job]:
         """The newest: everybody's for administrators of the site, else the actor's own."""
         return await self._store.recent(limit, "" if actor.is_admin else actor.login)
+
+    async def of(self, target_id: str, limit: int = 50) -> list[Job]:
+        """The runs of a mirror or an upstream, newest first."""
+        return await self._store.of(target_id, limit)
+
+    async def keep(self, target_id: str, most: int) -> None:
+        """Forget all but the newest runs of a mirror or an upstream."""
+        await self._store.keep(target_id, most)
+
+    async def give_up(self, job: Job, why: str) -> None:
+        """A queued job that will not be run."""
+        await self._store.update(job.id, state=JobState.FAILED, error=why, finished_at=now())
+
+    def is_here(self, job_id: str) -> bool:
+        """Whether this process runs the job now."""
+        return job_id in self._running
+
+    async def ended(self, job_id: str) -> None:
+        """Wait for the end of a job of this process."""
+        task = self._running.get(job_id)
+        if task is not None:
+            await asyncio.wait({task})
 
     async def counts(self) -> tuple[int, int]:
         """(running, failed)."""

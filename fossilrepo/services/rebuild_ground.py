@@ -25,8 +25,8 @@ from fossilrepo.tools import control_db
 
 # What a host makes at its first start, or may have beside it; replicas are only read.
 _OWN = {
-    "repos", "tmp", "incoming", "run", "logs", "litestream", "undo", "backups", "secret.key",
-    "secret.key.before", "config.toml", "lost+found",
+    "repos", "tmp", "incoming", "run", "logs", "litestream", "undo", "git", "backups",
+    "secret.key", "secret.key.before", "config.toml", "lost+found",
 }  # fmt: skip
 _JAIL = {".store", ".served", ".previews", "dev", "tmp"}
 EMPTY = "give it an empty data folder: set data_dir to another one, or move this one away"

@@ -48,8 +48,9 @@ class Shelf:
             data.mkdir(parents=True)
             data.chmod(0o711)  # Fossil's account passes through it; what is secret is closed itself
         jail.prepare(self.repos, self._identity)
-        self.scratch.mkdir(mode=0o700, exist_ok=True)
-        self.give(self.scratch)
+        for folder in (self.scratch, self._settings.git):  # programs work in them as the account
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self.give(folder)
         for folder in (
             self.incoming,
             self._settings.run_dir,
@@ -70,6 +71,7 @@ class Shelf:
             self._settings.logs,
             self.incoming,
             self.scratch,
+            self._settings.git,
             self.undo,
             self._settings.litestream_state,
             self._settings.data / "backups",

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, Unavailable
 
+PREFIX = "fossilrepo-"  # of what we keep in the config table
 BUSY_SECONDS = 5.0
 WRITE_TRIES = 4
 _JULIAN_EPOCH = 2440587.5  # 1970-01-01 as SQLite's julian day
@@ -188,6 +189,38 @@ def held(path: Path) -> dict[str, dict[str, float]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What arrived after a moment that somebody else knows of.
+
+    `since` is when the oldest of it arrived; `restored` when the file was last written over.
+    """
+
+    newest_rcvid: int
+    checkins: int
+    since: datetime | None
+    restored: datetime | None
+
+
+def waiting(path: Path, rcvid: int) -> Waiting:
+    """What arrived with an rcvid above this one; private check-ins do not count."""
+    with reading(path) as db:
+        newest = _number(db, "SELECT max(rcvid) FROM rcvfrom")
+        checkins, oldest = db.execute(
+            """SELECT count(*), min(r.mtime) FROM event e JOIN blob b ON b.rid = e.objid
+                 LEFT JOIN rcvfrom r ON r.rcvid = b.rcvid
+                WHERE e.type = 'ci' AND b.rcvid > ?
+                  AND NOT EXISTS (SELECT 1 FROM private p WHERE p.rid = b.rid)""",
+            (rcvid,),
+        ).fetchone()
+        if oldest is None and newest > rcvid:
+            oldest = db.execute(
+                "SELECT min(mtime) FROM rcvfrom WHERE rcvid > ?", (rcvid,)
+            ).fetchone()[0]
+        restored = config(db, f"{PREFIX}restored")
+        return Waiting(newest, int(checkins), _time(oldest), _iso(restored))
+
+
 def config(db: sqlite3.Connection, name: str) -> str | None:
     """One value of the repository's `config` table as text."""
     row = db.execute("SELECT value FROM config WHERE name = ?", (name,)).fetchone()
@@ -315,6 +348,13 @@ def _number(db: sqlite3.Connection, statement: str) -> int:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _iso(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
 
 
 def _time(julian: object) -> datetime | None:

@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fossilrepo.tools.fossil_db import config, reading, writing
-from fossilrepo.tools.fossil_write import PREFIX, SETTINGS, differing, put_config
+from fossilrepo.tools.fossil_db import PREFIX, config, reading, writing
+from fossilrepo.tools.fossil_write import SETTINGS, differing, put_config
 
 FIRST_USER = "fossilrepo"  # no person may have this login
 PSEUDO_USERS = ("nobody", "anonymous", "reader", "developer")

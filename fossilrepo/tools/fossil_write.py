@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fossilrepo.tools.fossil_db import compact, config, reading, writing
-
-PREFIX = "fossilrepo-"
+from fossilrepo.tools.fossil_db import PREFIX, compact, config, reading, writing
 
 # What every repository carries here. The server honours only the repository's own rows.
 SETTINGS: Mapping[str, str] = {

@@ -16,8 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from fossilrepo.errors import Unavailable
-from fossilrepo.tools.fossil_db import address, explain, reading, writing
-from fossilrepo.tools.fossil_write import PREFIX
+from fossilrepo.tools.fossil_db import PREFIX, address, explain, reading, writing
 
 _PAGES = 4096  # in one step, between which the clock is looked at
 
