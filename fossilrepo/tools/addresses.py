@@ -25,9 +25,23 @@ def is_allowed(address: str, networks: Sequence[str]) -> bool:
         return False
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
         ip = ip.ipv4_mapped
-    if any(ip in network for network in map(ipaddress.ip_network, networks)):
-        return True
-    return ip.is_global and not ip.is_multicast
+    return is_within(address, networks) or (ip.is_global and not ip.is_multicast)
+
+
+def is_within(address: str, networks: Sequence[str]) -> bool:
+    """Whether the address lies in one of the networks (CIDR)."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in map(ipaddress.ip_network, networks))
+
+
+def plain_refused(host: str) -> str:
+    """Why http without TLS is not spoken to this host."""
+    return f"{host} would be spoken to without TLS; use https (http: sync.allowed_networks only)"
 
 
 async def resolve(host: str, port: int, networks: Sequence[str]) -> str:
@@ -46,9 +60,9 @@ async def resolve(host: str, port: int, networks: Sequence[str]) -> str:
     for address in addresses:
         if not is_allowed(address, networks):
             raise InvalidInput(
-                f"{host} leads into a private network ({address}), where this site fetches "
-                "nothing; allow it in sync.allowed_networks, or import on the server's own "
-                "command line",
+                f"{host} leads into a private network ({address}), where this site does not go",
+                hint="an administrator of the server can allow it in sync.allowed_networks "
+                "(imports: or do it on the server's own command line)",
                 field="url",
             )
     return addresses[0]

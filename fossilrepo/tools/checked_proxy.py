@@ -17,7 +17,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from fossilrepo.errors import InvalidInput
-from fossilrepo.tools.addresses import resolve
+from fossilrepo.tools.addresses import is_within, plain_refused, resolve
 from fossilrepo.tools.streams import (
     HEAD_SECONDS,
     JobSocket,
@@ -30,11 +30,15 @@ CONNECT_SECONDS = 30.0
 
 
 class CheckedProxy(JobSocket):
-    """`async with CheckedProxy(networks) as proxy:` runs one; `proxy.url` carries its password."""
+    """`async with CheckedProxy(networks) as proxy:` runs one; `proxy.url` carries its password.
 
-    def __init__(self, networks: Sequence[str]) -> None:
+    Without `plain`, http without TLS goes to the given networks only.
+    """
+
+    def __init__(self, networks: Sequence[str], *, plain: bool = True) -> None:
         super().__init__()
         self._networks = networks
+        self._plain = plain
         self._password = secrets.token_urlsafe(24)
 
     def _address(self, port: int) -> str:
@@ -58,6 +62,8 @@ class CheckedProxy(JobSocket):
             method, target, _version = first.split(" ")
             host, port, origin_form = _destination(method, target)
             address = await resolve(host, port, self._networks)
+            if method != "CONNECT" and not (self._plain or is_within(address, self._networks)):
+                raise InvalidInput(plain_refused(host), field="url")
         except (ValueError, InvalidInput) as error:
             self.refusal = str(error)
             await refuse(writer, 403, "Forbidden")

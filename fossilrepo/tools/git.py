@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -24,7 +24,7 @@ from fossilrepo.tools.fossil import Limits, without_secrets
 from fossilrepo.tools.identity import Identity, give
 
 OnLine = Callable[[str], None]
-_SETTINGS = {
+_SETTINGS: dict[str, str] = {
     "protocol.ext.allow": "never",
     "protocol.file.allow": "never",
     "credential.helper": "",
@@ -107,7 +107,7 @@ async def fetch_mirror(
             "https_proxy": proxy.url,
         }
         done = await process.run(
-            _command(
+            command(
                 ("clone", "--mirror", "--progress", "--", address, str(folder / "mirror")),
                 folder,
                 secrets,
@@ -143,27 +143,31 @@ def fast_export(folder: Path, identity: Identity | None = None) -> Command:
     mirror = folder / "mirror"
     where = mirror if mirror.is_dir() else folder
     arguments = ("fast-export", "--all", "--signed-tags=strip", "--reencode=yes")
-    return _command(arguments, where, {}, identity, Limits())
+    return command(arguments, where, {}, identity, Limits())
 
 
-def _command(
-    arguments: tuple[str, ...],
+def command(
+    arguments: Sequence[str],
     folder: Path,
-    secrets: dict[str, str],
+    extra: Mapping[str, str],
     identity: Identity | None,
     limits: Limits,
+    *,
+    settings: Mapping[str, str] | None = None,
+    protocols: str = "https:http",
 ) -> Command:
+    """git in `folder` with nobody's settings; `extra` is more of its environment."""
     environment = {
         **jail.environment(),
         "HOME": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": "https:http",
-        "GIT_CONFIG_COUNT": str(len(_SETTINGS)),
-        **secrets,
+        "GIT_ALLOW_PROTOCOL": protocols,
+        "GIT_CONFIG_COUNT": str(len(_SETTINGS | dict(settings or {}))),
+        **extra,
     }
-    for number, (key, value) in enumerate(_SETTINGS.items()):
+    for number, (key, value) in enumerate((_SETTINGS | dict(settings or {})).items()):
         environment[f"GIT_CONFIG_KEY_{number}"] = key
         environment[f"GIT_CONFIG_VALUE_{number}"] = value
     return Command(
