@@ -66,6 +66,11 @@ def token(from_stdin: bool) -> str:
     return _given(from_stdin, TOKEN_VARIABLE, "--token-stdin")
 
 
+def line(option: str) -> str:
+    """One line of standard input, for what may not be an argument."""
+    return _given(True, "", option)
+
+
 def _given(from_stdin: bool, variable: str, option: str) -> str:
     if not from_stdin:
         return os.environ.get(variable, "")

@@ -24,6 +24,8 @@ from fossilrepo.cli import (
     imports,
     invitations,
     mail,
+    mirror,
+    mirror_rule,
     native,
     options,
     org,
@@ -35,7 +37,9 @@ from fossilrepo.cli import (
     team,
     tokens,
     trash,
+    upstream,
     user,
+    webhook,
 )
 
 PROGRAM = "fossilrepo"
@@ -61,6 +65,11 @@ app.add_typer(mail.app, name="mail")
 app.add_typer(tokens.app, name="api-token")
 app.add_typer(native.app, name="native")
 app.add_typer(access_key.app, name="access-key")
+mirror.app.add_typer(mirror_rule.app, name="rule")
+mirror.app.add_typer(mirror_rule.authors, name="author")
+app.add_typer(mirror.app, name="mirror")
+app.add_typer(upstream.app, name="upstream")
+app.add_typer(webhook.app, name="webhook")
 app.command("audit")(audit.audit)
 app.add_typer(config.app, name="config")
 

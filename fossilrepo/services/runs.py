@@ -13,8 +13,8 @@ import builtins
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -35,6 +35,7 @@ LONGEST_SETTLE = 10  # times sync.settle: somebody who never rests is mirrored a
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 6 * 3600.0  # seconds after a failure
 GIVE_UP_AFTER = timedelta(days=7)
 KEPT = 100  # runs that are remembered of each
+LOOK_PATIENCE = 20.0  # seconds that somebody who only looks waits for a run
 BUSY_AGAIN = 5.0  # seconds until a repository is tried again that another process works on
 LIVING = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 
@@ -298,6 +299,15 @@ class Runs:
                 return False
         except Unavailable:
             return True
+
+    @asynccontextmanager
+    async def alone(self, repository: Repository) -> AsyncIterator[None]:
+        """While nothing else exchanges content of the repository with others."""
+        lock = self._locks.hold(
+            _lock(repository.id), timeout=LOOK_PATIENCE, busy=f"the bridge of {repository.label}"
+        )
+        async with lock:
+            yield
 
     # One run
 

@@ -12,11 +12,17 @@ from fossilrepo.errors import FossilrepoError, ToolFailed, Unavailable
 from fossilrepo.tools.git_address import GitAddress
 
 LONGEST = 500
+
+
+class HostKeyChanged(ToolFailed):
+    """The server answers with another key than the one that was pinned."""
+
+
 # The first that fits counts.
 _HINTS: tuple[tuple[str, type[FossilrepoError], str, str], ...] = (
     (
         r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED",
-        ToolFailed,
+        HostKeyChanged,
         "the server's key is not the one that was seen first",
         "if the server really has a new key, trust it on the mirror's page; else somebody is "
         "in between",

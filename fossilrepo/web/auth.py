@@ -119,8 +119,14 @@ def require_covered(visit: Visit, needed: Scope) -> None:
 
 
 # What is done to repositories; the rest is about people, organizations and the host.
-_OF_REPOSITORIES = re.compile(r"/api/v1/(repositories|imports|trash|jobs|backup/previews)(/|$)")
-_OF_PEOPLE = re.compile(r".*/(grants|natives|access-keys|elevation|access)(/|$)")
+_OF_REPOSITORIES = re.compile(
+    r"/api/v1/(repositories|imports|trash|jobs|backup/previews|mirrors|webhooks|deliveries)(/|$)"
+)
+# Where things go to, and with whose token, is for whoever may give away rights.
+_OF_PEOPLE = re.compile(
+    r".*/(grants|natives|access-keys|elevation|access|mirrors|upstream|webhooks|git-authors)(/|$)"
+)
+_RUNS = re.compile(r"/api/v1/(mirrors/{id}|repositories/{name}/upstream)/(run|dry-run)$")
 _PASSWORDS = re.compile(r".*/(sync-password|password)$")  # with one of these one can write
 
 _FOR_EVER = ("DELETE", "/api/v1/trash/{id}")
@@ -132,6 +138,8 @@ def scope_of(route: Route) -> Scope:
         return Scope.ADMIN
     if not route.changes:
         return Scope.READ
+    if _RUNS.match(route.path):
+        return Scope.WRITE
     if _OF_REPOSITORIES.match(route.path) and not _OF_PEOPLE.match(route.path):
         return Scope.WRITE
     return Scope.ADMIN
