@@ -93,6 +93,13 @@ class Mirrors:
                 shown.append(Shown(mirror, owner, may))
         return shown
 
+    async def shown_outside(self, reader: Actor | None, name: str) -> builtins.list[Mirror]:
+        """For a badge: those of a repository that the reader, or anybody, may read."""
+        repository = await self._repositories.by_name(name)
+        if repository is None or not await self._access.may(reader, repository, Role.READ):
+            return []
+        return await self._store.list(repository.id)
+
     async def get(self, actor: Actor, mirror_id: str) -> Shown:
         mirror, repository = await self._mirror(actor, mirror_id, Role.READ)
         may = await self._access.may(actor, repository, Role.ADMIN)

@@ -15,20 +15,24 @@ from fossilrepo.services import Services
 from fossilrepo.web import (
     api,
     health,
+    live,
     opening,
     pages_access,
     pages_account,
     pages_audit,
     pages_backups,
     pages_entry,
+    pages_exchange,
     pages_import,
     pages_invited,
     pages_job,
+    pages_mirrors,
     pages_orgs,
     pages_people,
     pages_repositories,
     pages_repository,
     pages_restore,
+    pages_rules,
     pages_settings,
     pages_system,
     pages_trash,
@@ -49,6 +53,7 @@ def make_app(services: Services, gateway: Gateway) -> web.Application:
     app = web.Application(client_max_size=_MOST_FORM)
     app[SERVICES], app[GATEWAY] = services, gateway
     app[pages_entry.SET_UP] = asyncio.Event()
+    app[live.STREAMS] = set()
     app[DOWNLOADS] = downloads = Downloads(services.jobs, services.settings.scratch)
     static = StaticFiles(resources.static())
     render.set_up(app, static)
@@ -58,6 +63,7 @@ def make_app(services: Services, gateway: Gateway) -> web.Application:
     app[DOOR] = door
     app.middlewares.append(door.middleware)
     app.on_response_prepare.append(door.on_prepare)
+    app.on_shutdown.append(live.end_all)
     app.on_shutdown.append(door.finish)
     app.on_cleanup.append(downloads.close)
     return app
@@ -78,6 +84,10 @@ def table() -> tuple[Route, ...]:
         *pages_restore.ROUTES,
         *pages_settings.ROUTES,
         *pages_job.ROUTES,
+        *pages_mirrors.ROUTES,
+        *pages_exchange.ROUTES,
+        *pages_rules.ROUTES,
+        *live.ROUTES,
         *pages_access.ROUTES,
         *pages_orgs.ROUTES,
         *pages_people.ROUTES,

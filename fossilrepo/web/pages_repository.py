@@ -49,6 +49,7 @@ async def _known(visit: Visit, repository: Repository) -> dict[str, Any]:
         "sees_org": await places.sees(visit, repository),
         "clone": f"fossil clone {links.clone_url(name, login)} {name}.fossil",
         "path_clone": f"fossil clone {links.path_clone_url(name, login)} {name}.fossil",
+        "mirrors": await visit.services.mirrors.list(visit.actor, name),
         "checkins": [],
         "natives": {},
         "unreadable": None,

@@ -66,6 +66,27 @@ NOTICES = {
     "session-ended": "That session has ended.",
     "sessions-ended": "All your other sessions have ended.",
     "token-ended": "The token has ended.",
+    "mirror-added": "The mirror is there. Its first run is below.",
+    "mirror-saved": "The settings of the mirror are saved; it is tried with them now.",
+    "mirror-runs": "A run was asked for.",
+    "mirror-taken-over": "The mirror may overwrite what was found there; it runs now.",
+    "mirror-trusts": "The next key that the server shows is trusted.",
+    "mirror-paused": "The mirror rests until it is resumed.",
+    "mirror-resumed": "The mirror runs again.",
+    "mirror-removed": "The mirror is gone; the remote stays as it is.",
+    "author-set": "The author is called so in Git.",
+    "rule-added": "The rule is there, and every repository has its mirror.",
+    "rule-changed": "The rule has the new token, and its mirrors are tried with it.",
+    "rule-removed": "The rule is gone.",
+    "upstream-set": "The upstream is set.",
+    "upstream-runs": "A run was asked for.",
+    "upstream-paused": "The upstream rests until it is resumed.",
+    "upstream-resumed": "The upstream runs again.",
+    "upstream-removed": "The upstream is forgotten; all content stays.",
+    "webhook-changed": "The webhook is changed.",
+    "webhook-removed": "The webhook is gone.",
+    "webhook-sent": "The message was delivered.",
+    "webhook-not-sent": "The message was not delivered: see below why.",
     "rotated": "There are new Fossil passwords for every repository.",
 }
 
@@ -86,26 +107,35 @@ def set_up(app: web.Application, static: StaticFiles) -> None:
 
 
 def page(visit: Visit, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """The template as a page. `error` and `form` are there for its forms when not given."""
-    notice = NOTICES.get(visit.request.cookies.get(NOTICE_COOKIE, ""), "")
-    context = {
+    """The template as a page."""
+    known = _context(visit, context)
+    text = aiohttp_jinja2.render_string(template, visit.request, known)
+    response = web.Response(status=status, text=text, content_type="text/html")
+    if known["notice"]:
+        response.del_cookie(NOTICE_COOKIE, path="/")
+    return response
+
+
+def piece(visit: Visit, template: str, **context: Any) -> str:
+    """The template as text, for a page that is there already."""
+    return aiohttp_jinja2.render_string(template, visit.request, _context(visit, context))
+
+
+def _context(visit: Visit, given: dict[str, Any]) -> dict[str, Any]:
+    """What every page has. `error` and `form` are there for its forms when not given."""
+    return {
         "error": None,
         "form": {},
         "visit": visit,
         "user": visit.user,
         "csrf": visit.csrf,
-        "notice": notice,
+        "notice": NOTICES.get(visit.request.cookies.get(NOTICE_COOKIE, ""), ""),
         "insecure": auth.is_insecure(visit.request),
         "read_only": visit.services.health.read_only_reason() if visit.user else None,
         "links": visit.services.links,
         "has_orgs": visit.services.access.is_shared,
-        **context,
+        **given,
     }
-    text = aiohttp_jinja2.render_string(template, visit.request, context)
-    response = web.Response(status=status, text=text, content_type="text/html")
-    if notice:
-        response.del_cookie(NOTICE_COOKIE, path="/")
-    return response
 
 
 def again(

@@ -26,6 +26,7 @@ PUBLIC = {
     *("GET /healthz", "GET /readyz", "GET /metrics", "GET /internal/tls-ask", "GET /robots.txt"),
     *("GET /invite/{token}", "POST /invite/{token}", "GET /reset/{token}", "POST /reset/{token}"),
     *("GET /forgot", "POST /forgot"),
+    "GET /badge/{name}/mirror.svg",
     *("GET /api/v1/openapi.json", "GET /{name:[a-z0-9-]+}", "GET /static/{rest:.+}"),
 }
 # All others, by how they begin; the first that fits counts. Of the repositories, the
@@ -34,7 +35,7 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"POST /logout$", Who.SIGNED_IN),
     (r"\w+ /account(/|$)", Who.SIGNED_IN),
     (r"POST /repos/{name}/access/elevate(/|$)", Who.ADMIN),
-    (r"\w+ /repos(/|$)", Who.SIGNED_IN),
+    (r"\w+ /(repos|mirrors)(/|$)", Who.SIGNED_IN),
     (r"POST /orgs$", Who.ADMIN),
     (r"\w+ /orgs(/|$)", Who.SIGNED_IN),
     (r"GET /jobs/", Who.SIGNED_IN),
@@ -45,6 +46,7 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"\w+ /api/v1/(organizations|where|account|tokens)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
     (r"\w+ /api/v1/(repositories|imports|trash|jobs|invitations)(/|$)", Who.SIGNED_IN),
+    (r"\w+ /api/v1/(mirrors|mirror-rules|upstreams|webhooks|deliveries)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/(backup|elevations|natives|users|status|doctor|mail)(/|$)", Who.ADMIN),
 )
 _ASK = ("GET /", "POST /login", "POST /login/second")  # they lead to signing in, or do it
