@@ -1,0 +1,104 @@
+"""What of a repository is in Git, and the Git repository itself, for the export's child.
+
+Owns `state.db` and the command lines of git on `export.git`. Uses the standard library only and
+blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import IO
+
+VERSION = "1"
+MOST_PACKS, MOST_LOOSE = 50, 3000
+
+
+class GitFailed(Exception):
+    """git ended otherwise than it should; carries its own words."""
+
+
+class State:
+    """What of the repository is in Git: `state.db` beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.db = sqlite3.connect(folder / "state.db", isolation_level=None)
+        self.db.executescript(
+            """PRAGMA synchronous=FULL;
+               CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT);
+               CREATE TABLE IF NOT EXISTS blobs(uuid TEXT PRIMARY KEY, hash TEXT) WITHOUT ROWID;
+               CREATE TABLE IF NOT EXISTS checkins(uuid TEXT PRIMARY KEY, hash TEXT)
+                 WITHOUT ROWID;
+               CREATE INDEX IF NOT EXISTS checkins_hash ON checkins(hash);"""
+        )
+        self.checkins: dict[str, str] = dict(self.db.execute("SELECT uuid, hash FROM checkins"))
+
+    def meta(self, key: str) -> str | None:
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
+
+    def blob(self, uuid: str) -> str | None:
+        row = self.db.execute("SELECT hash FROM blobs WHERE uuid = ?", (uuid,)).fetchone()
+        return str(row[0]) if row else None
+
+    def write(
+        self, blobs: dict[str, str], checkins: dict[str, str], gone: set[str], packs: str
+    ) -> None:
+        self.db.execute("BEGIN IMMEDIATE")
+        self.db.executemany("INSERT OR REPLACE INTO blobs VALUES (?, ?)", blobs.items())
+        self.db.executemany("INSERT OR REPLACE INTO checkins VALUES (?, ?)", checkins.items())
+        self.db.executemany("DELETE FROM checkins WHERE uuid = ?", ((one,) for one in gone))
+        meta = {"version": VERSION, "packs": packs}
+        self.db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+        self.db.execute("COMMIT")
+
+
+class Git:
+    """git on the export's bare repository, with the environment of the order."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.path = folder / "export.git"
+        self._environment = environment
+
+    def run(self, *words: str, stdin: bytes | None = None) -> bytes:
+        done = subprocess.run(
+            ["git", f"--git-dir={self.path}", *words],
+            input=stdin,
+            capture_output=True,
+            env=self._environment,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise GitFailed(done.stderr.decode(errors="replace").strip()[-500:])
+        return done.stdout
+
+    def fast_import(self, marks: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                *("git", f"--git-dir={self.path}", "fast-import", "--quiet", "--done", "--force"),
+                *(f"--export-marks={marks}", "--date-format=raw"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=self._environment,
+        )
+
+    def refs(self, *places: str) -> dict[str, str]:
+        text = self.run("for-each-ref", "--format=%(objectname) %(refname)", *places).decode()
+        return {ref: value for value, _, ref in (line.partition(" ") for line in text.splitlines())}
+
+    def packs(self) -> str:
+        """The packs with their sizes: what goes missing is noticed."""
+        found = sorted((self.path / "objects" / "pack").glob("*.pack"))
+        return json.dumps({path.name: path.stat().st_size for path in found})
+
+    def tidy(self) -> None:
+        """Few files, and nothing thrown away: what no branch reaches may have children later."""
+        packs = len(list((self.path / "objects" / "pack").glob("*.pack")))
+        sample = self.path / "objects" / "17"
+        loose = 256 * len(list(sample.iterdir())) if sample.is_dir() else 0
+        if packs > MOST_PACKS or loose > MOST_LOOSE:
+            self.run("repack", "-a", "-d", "-k", "-q")
