@@ -91,14 +91,11 @@ async def export(
         "environment": dict(environment),
         "account": [identity.uid, identity.gid] if identity else None,
     }
-    answer: dict[str, Any] = {}
 
     def on_line(line: str) -> None:
-        with suppress(ValueError):
+        if on_progress is not None and line.startswith('{"done"'):
             told = json.loads(line)
-            if "done" in told and on_progress is not None:
-                on_progress(told["done"], told["of"])
-            answer.update(told)
+            on_progress(told["done"], told["of"])
 
     # Started as ourselves: the account may have no way to Python. The child drops at once.
     command = Command(
@@ -114,12 +111,20 @@ async def export(
         on_line=on_line,
         max_output=_LONGEST_ANSWER,
     )
+    answer = _answer(done.stdout)
     if "ok" not in answer:
         raise _failure(answer, done.stderr, done.returncode)
     given = answer["ok"]
     for key in ("renamed", "left_out"):
         given[key] = tuple((one, two) for one, two in given[key])
     return Export(**given)
+
+
+def _answer(said: bytes) -> dict[str, Any]:
+    """The last line; empty when the child ended without one."""
+    with suppress(ValueError, IndexError):
+        return dict(json.loads(said.splitlines()[-1]))
+    return {}
 
 
 def _failure(answer: dict[str, Any], said: str, status: int) -> ToolFailed | Unavailable:
