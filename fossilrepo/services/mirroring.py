@@ -90,7 +90,7 @@ class Mirroring:
     async def all(self) -> Sequence[Mirror]:
         return await self._store.list()
 
-    async def get(self, one_id: str) -> Mirror | None:
+    async def one(self, one_id: str) -> Mirror | None:
         return await self._store.get(one_id)
 
     async def update(self, one_id: str, **changes: Any) -> Mirror | None:
@@ -101,7 +101,7 @@ class Mirroring:
 
     async def perform(self, one: One, repository: Repository, progress: Progress) -> Outcome:
         """One run. Stopped when a person is to decide, other errors are tried again."""
-        assert isinstance(one, Mirror)  # noqa: S101 - what `get` gives
+        assert isinstance(one, Mirror)  # noqa: S101 - what `one` gives
         mirror = one
         export = await self._exported(mirror, repository, progress)
         async with self.remote(mirror) as remote:

@@ -123,6 +123,19 @@ class Fossil:
         _expect(done, "the Git history could not be imported")
         await asyncio.to_thread(_settle, path, "", "")
 
+    async def exchange(
+        self,
+        verb: str,
+        options: Sequence[str],
+        url: str,
+        limits: Limits,
+        on_line: OnLine | None = None,
+    ) -> Finished:
+        """`fossil pull`, `push` or `sync`; `url` stays out of argv. See `fossil_sync`."""
+        return await self._run(
+            [verb, *options, "--args", "-"], limits, stdin=f"{url}\n".encode(), on_line=on_line
+        )
+
     async def rebuild(self, path: Path, limits: Limits | None = None) -> None:
         """Derive everything again from the artifacts. Drops tables that are not Fossil's."""
         done = await self._run(["rebuild", str(path)], limits or Limits(seconds=3600))

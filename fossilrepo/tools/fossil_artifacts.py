@@ -22,6 +22,8 @@ _VALUE = {digit: value for value, digit in enumerate(_DIGITS)}
 _COMMAND = re.compile(rb"([0-9A-Za-z_~]+)(?:@([0-9A-Za-z_~]+),|([:;]))")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _MEANT = {b"s": b" ", b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"0": b"\0"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JULIAN_EPOCH = 210866760000000  # milliseconds before 1970
 _DATE = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
 
 
@@ -153,13 +155,13 @@ def parse_manifest(content: bytes) -> Manifest:
             name, _, more = rest.partition(b" ")
             parts = more.split(b" ")
             perm = parts[1].decode("latin-1") if len(parts) > 1 else ""
-            files[_plain(name)] = (parts[0].decode("latin-1"), perm)
+            files[plain(name)] = (parts[0].decode("latin-1"), perm)
         elif card == b"P":
             parents = tuple(rest.decode("latin-1").split())
         elif card == b"U":
-            user = _plain(rest)
+            user = plain(rest)
         elif card == b"C":
-            comment = _plain(rest)
+            comment = plain(rest)
         elif card == b"D":
             at = _time(rest)
         elif card == b"B":
@@ -178,7 +180,8 @@ def _cards(content: bytes) -> list[bytes]:
     return content.split(b"\n")
 
 
-def _plain(text: bytes) -> bytes:
+def plain(text: bytes) -> bytes:
+    """A word of a card without its escapes."""
     if b"\\" not in text:
         return text
     return _ESCAPED.sub(lambda match: _MEANT.get(match[1], match[1]), text)
@@ -191,3 +194,15 @@ def _time(text: bytes) -> datetime:
         return datetime.fromisoformat(text.decode()[:26]).replace(tzinfo=UTC)
     except ValueError:
         raise NotReadable("it has no date") from None
+
+
+def seconds_of(date: bytes) -> int:
+    """The Unix time of a D card, as Fossil's own export computes it; see `git_seconds`."""
+    return git_seconds(_time(date))
+
+
+def git_seconds(at: datetime) -> int:
+    """Rounded as Fossil does (export.c of 2.21), so that commits are the same as its own."""
+    milliseconds = round((at - _EPOCH).total_seconds() * 1000)
+    julian = (milliseconds + _JULIAN_EPOCH) / 86400000.0
+    return int((julian - 2440587.5) * 86400.0)

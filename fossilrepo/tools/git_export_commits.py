@@ -14,18 +14,22 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import IO, Any
 
-from fossilrepo.tools.fossil_artifacts import Artifacts, Manifest, NotReadable, parse_manifest
+from fossilrepo.tools.fossil_artifacts import (
+    Artifacts,
+    Manifest,
+    NotReadable,
+    git_seconds,
+    parse_manifest,
+)
 from fossilrepo.tools.git_export_state import Git, GitFailed, State
 
 IMPORT = "refs/fossilrepo/import"  # where commits are made; gone at the end
 OLD = 365 * 86400.0  # seconds after which a file that is missing is missed for ever (as Fossil)
 _KEPT_MANIFESTS = 64
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_JULIAN_EPOCH = 210866760000000  # milliseconds before 1970
 Files = dict[bytes, tuple[str, str]]
+ByUser = dict[str, list[tuple[int, str, str]]]
 
 
 class Commits:
@@ -51,7 +55,7 @@ class Commits:
         self._manifests: OrderedDict[int, Manifest] = OrderedDict()
         self._marks: dict[str, int] = {}  # check-ins of this run
         self._blobs: dict[str, str] = {}  # file contents of this run
-        self._authors = _authors(authors)
+        self._authors = authors_by_user(authors)
         self.rids: dict[str, int] = {}
         self.rcvids: dict[str, int] = {}
         self.left_out: dict[str, str] = {}
@@ -174,9 +178,10 @@ class Commits:
         if not parents:
             out.write(f"reset {IMPORT}\n\n".encode())
         comment = (manifest.comment or b"(no comment)") + f"\n\nFossilOrigin-Name: {uuid}".encode()
-        committer = self._committer(uuid, manifest.user)
+        login = manifest.user.decode("utf-8", "replace")
+        author = committer(self._authors, login, self.rcvids.get(uuid, 0))
         out.write(f"commit {IMPORT}\nmark :{mark}\n".encode())
-        out.write(b"committer %s %d +0000\n" % (committer, _seconds(manifest.at)))
+        out.write(b"committer %s %d +0000\n" % (author, git_seconds(manifest.at)))
         out.write(b"data %d\n%s\n" % (len(comment), comment))
         for word, parent in zip(["from", *["merge"] * len(parents)], parents, strict=False):
             out.write(f"{word} {parent}\n".encode())
@@ -235,22 +240,22 @@ class Commits:
         mark = self._marks.get(parent)
         return f":{mark}" if mark is not None else self._state.checkins[parent]
 
-    def _committer(self, uuid: str, user: bytes) -> bytes:
-        login = user.decode("utf-8", "replace")
-        arrived = self.rcvids.get(uuid, 0)
-        for since, name, email in self._authors.get(login, ()):
-            if arrived > since:
-                return f"{_tidy(name)} <{_tidy(email)}>".encode()
-        email = login if "@" in login else f"{login}@noemail.net"
-        return f"{_tidy(login)} <{_tidy(email)}>".encode()
 
-
-def _authors(given: list[list[Any]]) -> dict[str, list[tuple[int, str, str]]]:
+def authors_by_user(given: list[list[Any]]) -> ByUser:
     """By user, what holds from which rcvid on, the newest first."""
     found: dict[str, list[tuple[int, str, str]]] = {}
     for user, name, email, since in given:
         found.setdefault(user, []).append((int(since), name, email))
     return {user: sorted(entries, reverse=True) for user, entries in found.items()}
+
+
+def committer(authors: ByUser, login: str, rcvid: int) -> bytes:
+    """Name and address for what arrived with this rcvid."""
+    for since, name, email in authors.get(login, ()):
+        if rcvid > since:
+            return f"{_tidy(name)} <{_tidy(email)}>".encode()
+    email = login if "@" in login else f"{login}@noemail.net"
+    return f"{_tidy(login)} <{_tidy(email)}>".encode()
 
 
 def _tidy(text: str) -> str:
@@ -278,10 +283,3 @@ def _quoted(name: bytes) -> bytes:
         return name
     escaped = name.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
     return b'"' + escaped + b'"'
-
-
-def _seconds(at: datetime) -> int:
-    """As Fossil computes it (export.c), rounding included, so that commits are the same."""
-    milliseconds = round((at - _EPOCH).total_seconds() * 1000)
-    julian = (milliseconds + _JULIAN_EPOCH) / 86400000.0
-    return int((julian - 2440587.5) * 86400.0)
