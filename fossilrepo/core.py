@@ -16,6 +16,7 @@ from functools import partial
 
 from fossilrepo.config import Settings
 from fossilrepo.db.access import AccessStore
+from fossilrepo.db.alerts import AlertStore
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.factors import FactorStore
@@ -23,10 +24,13 @@ from fossilrepo.db.inventory import Inventory
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.logins import LoginStore
 from fossilrepo.db.migrate import migrate
+from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.db.upstreams import UpstreamStore
+from fossilrepo.db.webhooks import WebhookStore
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.runtime.tasks import Tasks
@@ -35,6 +39,7 @@ from fossilrepo.services.access import Access
 from fossilrepo.services.access_keys import AccessKeys
 from fossilrepo.services.accounts import Accounts
 from fossilrepo.services.adoption import Adoption
+from fossilrepo.services.alerts import Alerts
 from fossilrepo.services.api_tokens import ApiTokens
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.audit_log import AuditLog
@@ -43,16 +48,21 @@ from fossilrepo.services.drift import Drift
 from fossilrepo.services.elevation import Elevations
 from fossilrepo.services.folder import Folder
 from fossilrepo.services.former_names import FormerNames
+from fossilrepo.services.git_authors import GitAuthors
 from fossilrepo.services.grants import Grants
 from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
 from fossilrepo.services.invitations import Invitations
+from fossilrepo.services.issue_sync import IssueSync
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.links import Links
 from fossilrepo.services.mail import Mail
 from fossilrepo.services.manifest import Manifest
 from fossilrepo.services.mending import Mending
+from fossilrepo.services.mirror_rules import MirrorRules
+from fossilrepo.services.mirroring import Mirroring
+from fossilrepo.services.mirrors import Mirrors
 from fossilrepo.services.natives import Natives
 from fossilrepo.services.opening import Opening
 from fossilrepo.services.organizations import Organizations
@@ -68,9 +78,13 @@ from fossilrepo.services.repos import Repositories
 from fossilrepo.services.resets import Resets
 from fossilrepo.services.restores import Restores
 from fossilrepo.services.retention import Retention
+from fossilrepo.services.runs import Runs
 from fossilrepo.services.second_factor import SecondFactor
 from fossilrepo.services.shelf import Shelf
+from fossilrepo.services.upstreams import Upstreams
 from fossilrepo.services.verification import Verification
+from fossilrepo.services.webhook_delivery import Sender
+from fossilrepo.services.webhooks import Webhooks
 from fossilrepo.tools import jail
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.gate import Gate
@@ -96,6 +110,7 @@ class Core:
     mending: Mending
     manifest: Manifest
     replacing: Replacing
+    alerts: Alerts
     tasks: Tasks
     probe_walls: Callable[[], Awaitable[Walls]]
 
@@ -176,8 +191,40 @@ async def open_core(
         resets = Resets(one_time, people, accounts, mail, links, audit)
         stack.push_async_callback(resets.close)
         bulk = PeopleImport(logins, access, natives, resets, keys, mail, links, audit)
+        runs = Runs(settings, store, shelf, jobs, locks)
+        mirrors = MirrorStore(database)
+        authors = GitAuthors(mirrors, store, access, shelf, audit, settings.git)
+        mirroring = Mirroring(
+            settings,
+            mirrors,
+            authors,
+            IssueSync(mirrors, shelf, links),
+            shelf,
+            keys,
+            links,
+            identity,
+        )
+        runs.register(mirroring)
+        repos.before_purge.append(mirroring.before_purge)
+        sending = Sender(WebhookStore(database), keys, settings.sync.allowed_networks)
+        upstreams = UpstreamStore(database)
+        alerts = Alerts(
+            settings, AlertStore(database), mirrors, upstreams, store, replication, health, links
+        )
         services = Services(
             settings=settings,
+            runs=runs,
+            mirrors=Mirrors(settings, mirrors, store, access, runs, mirroring, keys, audit),
+            mirror_rules=MirrorRules(
+                settings, mirrors, store, access, runs, mirroring, keys, audit
+            ),
+            git_authors=authors,
+            upstreams=Upstreams(
+                settings, upstreams, store, access, runs, fossil, shelf, keys, audit
+            ),
+            webhooks=Webhooks(
+                WebhookStore(database), store, access, shelf, keys, links, audit, sending
+            ),
             organizations=Organizations(organizations, people, store, access, projection, audit),
             grants=Grants(organizations, inside, people, store, access, natives, projection, audit),
             natives=natives,
@@ -222,6 +269,11 @@ async def open_core(
             retention=Retention(settings, store, backups, replication, shelf, jobs, audit),
         )
         repos.before_purge.append(services.previews.before_purge)
+        folder.on_change += [
+            runs.changed,
+            services.webhooks.changed,
+            services.mirror_rules.changed,
+        ]
         resets.after_use.append(services.opening.sign_out_everywhere)
         accounts.after_ending.append(services.opening.sign_out_everywhere)
         mending = Mending(settings, replication, backups, shelf, audit)
@@ -236,6 +288,7 @@ async def open_core(
             mending,
             manifest,
             replacing,
+            alerts,
             tasks,
             probe_walls,
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.audit import Audit
     from fossilrepo.services.audit_log import AuditLog
     from fossilrepo.services.elevation import Elevations
+    from fossilrepo.services.git_authors import GitAuthors
     from fossilrepo.services.grants import Grants
     from fossilrepo.services.health import Health
     from fossilrepo.services.imports import Imports
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.jobs import Jobs
     from fossilrepo.services.links import Links
     from fossilrepo.services.mail import Mail
+    from fossilrepo.services.mirror_rules import MirrorRules
+    from fossilrepo.services.mirrors import Mirrors
     from fossilrepo.services.natives import Natives
     from fossilrepo.services.opening import Opening
     from fossilrepo.services.organizations import Organizations
@@ -31,8 +34,11 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.resets import Resets
     from fossilrepo.services.restores import Restores
     from fossilrepo.services.retention import Retention
+    from fossilrepo.services.runs import Runs
     from fossilrepo.services.second_factor import SecondFactor
+    from fossilrepo.services.upstreams import Upstreams
     from fossilrepo.services.verification import Verification
+    from fossilrepo.services.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +70,9 @@ class Services:
     second_factor: SecondFactor
     opening: Opening
     api_tokens: ApiTokens
+    runs: Runs
+    mirrors: Mirrors
+    mirror_rules: MirrorRules
+    git_authors: GitAuthors
+    upstreams: Upstreams
+    webhooks: Webhooks

@@ -24,7 +24,7 @@ from fossilrepo.tools.fossil_tickets import Remark, Ticket
 MARK = "<!-- fossil-ticket:"
 LIMIT = 50  # requests that change something, in one run
 _LONGEST = 60_000  # characters; GitHub takes 65,536
-_PINGS = re.compile(r"([@#!&~%])(?=[\w])")
+_PINGS = re.compile(r"([@#!~%])(?=[\w])")
 
 
 class IssueSync:
@@ -87,7 +87,7 @@ class IssueSync:
     ) -> int:
         """How many requests it took; each is on record before the next."""
         used = 0
-        title, body = f"{_plain(ticket.title)}"[:250], self._body(repository, ticket)
+        title, body = _quiet(ticket.title)[:250], self._body(repository, ticket)
         digest = _digest(title, body, str(ticket.is_closed))
         link = known.get(ticket.uuid)
         if link is None:
@@ -143,7 +143,10 @@ class IssueSync:
 
 def _plain(text: str) -> str:
     """Shown as it is: no HTML, no mark of ours, and nothing that notifies or links anybody."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _quiet(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+
+
+def _quiet(text: str) -> str:
     return _PINGS.sub("\\1\u200b", text.replace("\0", ""))
 
 

@@ -49,7 +49,7 @@ class Preview:
     plan: Plan
     checkins: int
     desired: dict[str, str]
-    lost: dict[str, Sequence[Commit]]
+    lost: Mapping[str, Sequence[Commit]]
     renamed: tuple[tuple[str, str], ...]
 
 
@@ -340,6 +340,10 @@ class Mirroring:
             plan, desired = await self._plan(mirror, repository, export, found.refs)
             lost = await remote.commits(sorted(set(plan.conflicts.values())))
         return Preview(plan, export.checkins, desired, lost, export.renamed)
+
+    async def before_purge(self, repository: Repository) -> None:
+        """What is ended for good keeps no export."""
+        await git_export.forget(self._folder(repository))
 
     def forget_token(self, mirror_id: str) -> None:
         """It is another one now, and looked at before the next push."""

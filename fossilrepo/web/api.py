@@ -19,6 +19,8 @@ from fossilrepo.web import (
     api_account,
     api_audit,
     api_backups,
+    api_bridge,
+    api_exchange,
     api_people,
     api_persons,
     auth,
@@ -255,6 +257,8 @@ CALLS = (
     *api_account.CALLS,
     *api_audit.CALLS,
     *api_backups.CALLS,
+    *api_bridge.CALLS,
+    *api_exchange.CALLS,
     Call(
         "GET",
         "/openapi.json",

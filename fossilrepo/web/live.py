@@ -78,9 +78,10 @@ def _event(name: str, text: str) -> bytes:
 
 async def end_all(app: web.Application) -> None:
     """At the end of the host."""
-    for task in list(app[STREAMS]):
+    streams = app[STREAMS].copy()
+    for task in streams:
         task.cancel()
-    for task in list(app[STREAMS]):
+    for task in streams:
         with suppress(asyncio.CancelledError):
             await task
 
