@@ -93,7 +93,9 @@ def list_(
             found += page.repositories
             total = page.total if page.repositories else 0
         dropped = [] if words else await services.repos.drop_ins()
-        return [services.repos.describe(repository) for repository in found], dropped
+        mirrors = await services.mirrors.described(ACTOR)
+        shown = [services.repos.describe(r) | {"mirrors": mirrors.get(r.id, [])} for r in found]
+        return shown, dropped
 
     found, dropped = context.run(work)
     if as_json:
@@ -154,6 +156,9 @@ def show(name: Name, as_json: AsJson = False) -> None:
     async def work(services: Services) -> tuple[Described, list[Row]]:
         repository = await services.repos.get(ACTOR, name)
         shown = services.repos.describe(repository)
+        if repository.name is not None:
+            mirrors = await services.mirrors.described(ACTOR, repository.name)
+            shown["mirrors"] = mirrors.get(repository.id, [])
         shown["native_users"] = await services.repos.native_users(repository)
         shown["kept_aside"] = sorted(await services.repos.kept_aside(repository))
         checkins = await services.repos.checkins(repository, SHOWN_CHECKINS)

@@ -19,6 +19,7 @@ from fossilrepo.errors import Conflict, InvalidInput, NotFound
 from fossilrepo.models import Actor, Job, Repository, RepositoryState, new_id, now
 from fossilrepo.rights import Role
 from fossilrepo.runtime import schedule as schedules
+from fossilrepo.services import bridge_json
 from fossilrepo.services.access import Access, no_repository
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
@@ -92,6 +93,16 @@ class Mirrors:
                 may = await self._access.may(actor, owner, Role.ADMIN)
                 shown.append(Shown(mirror, owner, may))
         return shown
+
+    async def described(
+        self, actor: Actor, repository_name: str | None = None
+    ) -> dict[str, builtins.list[dict[str, Any]]]:
+        """Plain values by the repository's identity, for lists of repositories."""
+        found: dict[str, builtins.list[dict[str, Any]]] = {}
+        for one in await self.list(actor, repository_name):
+            value = bridge_json.mirror(one.mirror, one.repository)
+            found.setdefault(one.repository.id, []).append(value)
+        return found
 
     async def shown_outside(self, reader: Actor | None, name: str) -> builtins.list[Mirror]:
         """For a badge: those of a repository that the reader, or anybody, may read."""

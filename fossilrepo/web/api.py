@@ -46,7 +46,11 @@ async def search(visit: Visit, _body: None) -> object:
         offset=visit.number("offset", 0, 1_000_000),
         limit=max(1, visit.number("limit", _PER_PAGE, _MOST_PER_PAGE)),
     )
-    shown = [_repository(visit, repository) for repository in found.repositories]
+    mirrors = await visit.services.mirrors.described(visit.actor)
+    shown = [
+        _repository(visit, repository) | {"mirrors": mirrors.get(repository.id, [])}
+        for repository in found.repositories
+    ]
     return {"repositories": shown, "total": found.total}
 
 
@@ -63,7 +67,10 @@ async def create(visit: Visit, body: m.NewRepository) -> object:
 
 
 async def show(visit: Visit, _body: None) -> object:
-    return _repository(visit, await visit.services.repos.get(visit.reader, visit.path("name")))
+    name = visit.path("name")
+    repository = await visit.services.repos.get(visit.reader, name)
+    mirrors = await visit.services.mirrors.described(visit.actor, name)
+    return _repository(visit, repository) | {"mirrors": mirrors.get(repository.id, [])}
 
 
 async def configure(visit: Visit, body: m.Changes) -> object:

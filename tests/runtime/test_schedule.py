@@ -1,6 +1,7 @@
 """Schedules: what is understood, and that clocks that are changed run nothing twice."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_day_with_a_changed_clock_has_each_hour_once() -> None:
         assert following is not None
         seen.append(following)
         at = following
-    gaps = {later - earlier for earlier, later in zip(seen, seen[1:], strict=False)}
+    gaps = {later - earlier for earlier, later in pairwise(seen)}
     assert gaps == {timedelta(hours=1)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,17 @@ async def lab(settings: Settings, tmp_path: Path) -> AsyncIterator[Lab]:
         path = services.settings.store / f"{demo.id}.fossil"
         committer = await asyncio.to_thread(Committer, path, tmp_path / "co")
         yield Lab(services, server, tmp_path, committer, path)
+
+
+@asynccontextmanager
+async def looping(lab: Lab) -> AsyncIterator[None]:
+    """While what is due is run, as in a host."""
+    loop = asyncio.ensure_future(lab.services.runs.run())
+    try:
+        yield
+    finally:
+        loop.cancel()
+        await asyncio.wait({loop})
 
 
 def origin_of(path: Path, ref: str = "main") -> str:
@@ -300,16 +312,14 @@ async def test_a_repository_that_hangs_keeps_nobody_else_waiting(lab: Lab) -> No
         await lab.services.repos.create(HERE, "other")
         stuck = await lab.services.mirrors.add(HERE, "other", slow.url(), user=USER, token=TOKEN)
         mirror = await lab.add()
-        loop = asyncio.ensure_future(lab.services.runs.run())
 
         async def is_there() -> bool:
             return (await lab.state(mirror)).standing.state is MirrorState.IN_SYNC
 
-        await until(is_there, timeout=20)
-        assert (await lab.state(stuck)).standing.state is MirrorState.RUNNING
-        await lab.services.mirrors.remove(HERE, stuck.id)
-        slow.hang.set()
-        loop.cancel()
+        async with looping(lab):
+            await until(is_there, timeout=20)
+            assert (await lab.state(stuck)).standing.state is MirrorState.RUNNING
+            slow.hang.set()
 
 
 async def test_changes_are_mirrored_by_themselves_and_lag_is_counted(lab: Lab) -> None:
@@ -325,15 +335,14 @@ async def test_changes_are_mirrored_by_themselves_and_lag_is_counted(lab: Lab) -
     assert behind.state is MirrorState.BEHIND and behind.lag_checkins == 2
     assert behind.lag_since is not None and behind.wanted_at is None
     await lab.services.mirrors.configure(HERE, mirror.id, on_change=True)
-    loop = asyncio.ensure_future(lab.services.runs.run())
     newest = lab.committer.commit("four")
-    await lab.services.runs.changed(demo)
 
     async def is_there() -> bool:
         return (await lab.state(mirror)).standing.state is MirrorState.IN_SYNC
 
-    await until(is_there, timeout=20)
-    loop.cancel()
+    async with looping(lab):
+        await lab.services.runs.changed(demo)
+        await until(is_there, timeout=20)
     assert origin_of(lab.remote) == newest
 
 
@@ -348,13 +357,12 @@ async def test_a_run_that_was_cut_off_is_done_again(lab: Lab, settings: Settings
     lab.committer.commit("one")
     mirror = await lab.synced()
     await lab.services.runs._targets["mirror"].update(mirror.id, state="running")
-    loop = asyncio.ensure_future(lab.services.runs.run())
 
     async def is_there() -> bool:
         return (await lab.state(mirror)).standing.state is MirrorState.IN_SYNC
 
-    await until(is_there, timeout=20)
-    loop.cancel()
+    async with looping(lab):
+        await until(is_there, timeout=20)
     assert len(await lab.services.mirrors.history(HERE, mirror.id)) == 2
 
 
