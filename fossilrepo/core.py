@@ -110,7 +110,6 @@ class Core:
     mending: Mending
     manifest: Manifest
     replacing: Replacing
-    alerts: Alerts
     tasks: Tasks
     probe_walls: Callable[[], Awaitable[Walls]]
 
@@ -211,9 +210,11 @@ async def open_core(
         alerts = Alerts(
             settings, AlertStore(database), mirrors, upstreams, store, replication, health, links
         )
+        health.more_checks.append(alerts.doctor)
         services = Services(
             settings=settings,
             runs=runs,
+            alerts=alerts,
             mirrors=Mirrors(settings, mirrors, store, access, runs, mirroring, keys, audit),
             mirror_rules=MirrorRules(
                 settings, mirrors, store, access, runs, mirroring, keys, audit
@@ -288,7 +289,6 @@ async def open_core(
             mending,
             manifest,
             replacing,
-            alerts,
             tasks,
             probe_walls,
         )

@@ -15,6 +15,7 @@ from typer.main import get_command
 from fossilrepo import __version__
 from fossilrepo.cli import (
     access_key,
+    alerts,
     audit,
     backup,
     config,
@@ -62,6 +63,7 @@ app.command("grant")(grant.grant)
 app.command("revoke")(grant.revoke)
 app.command("access")(grant.access)
 app.add_typer(mail.app, name="mail")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(tokens.app, name="api-token")
 app.add_typer(native.app, name="native")
 app.add_typer(access_key.app, name="access-key")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.access import Access
     from fossilrepo.services.access_keys import AccessKeys
     from fossilrepo.services.accounts import Accounts
+    from fossilrepo.services.alerts import Alerts
     from fossilrepo.services.api_tokens import ApiTokens
     from fossilrepo.services.audit import Audit
     from fossilrepo.services.audit_log import AuditLog
@@ -76,3 +77,4 @@ class Services:
     git_authors: GitAuthors
     upstreams: Upstreams
     webhooks: Webhooks
+    alerts: Alerts

@@ -23,7 +23,7 @@ from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.db.upstreams import UpstreamStore
 from fossilrepo.errors import Forbidden, FossilrepoError, Unavailable
 from fossilrepo.models import Actor, BackupState, Repository, RepositoryState, now
-from fossilrepo.services.health import Health
+from fossilrepo.services.health import Check, Health
 from fossilrepo.services.links import Links
 from fossilrepo.services.replication import Replication
 from fossilrepo.tools import checked_http, notify
@@ -102,6 +102,40 @@ class Alerts:
             raise Unavailable("no address for alerts is configured", hint="set alerts.urls")
         title = f"A trial of the alerts of {self._links.domain}"
         await notify.notify(self._urls, title, "This message was sent to see whether they work.")
+
+    async def doctor(self, thorough: bool) -> list[Check]:
+        """Whether anybody would be told, and what is not well with mirrors and upstreams."""
+        return [await self._check_addresses(thorough), await self._check_bridge()]
+
+    async def _check_addresses(self, thorough: bool) -> Check:
+        if not self._urls:
+            return Check(
+                "alerts",
+                "warn",
+                "nobody is told when something breaks",
+                "set alerts.urls, for example to mailto://… or ntfy://…",
+            )
+        if self.last_error:
+            return Check("alerts", "fail", self.last_error, "see `fossilrepo alerts test`")
+        if thorough:
+            try:
+                await notify.check(self._urls)
+            except FossilrepoError as error:
+                return Check("alerts", "fail", error.message, error.hint)
+        return Check("alerts", "ok", f"{len(self._urls)} are told when something breaks")
+
+    async def _check_bridge(self) -> Check:
+        standing = [one.standing for one in await self._mirrors.list()]
+        standing += [one.standing for one in await self._upstreams.list()]
+        bad = [one for one in standing if one.state in (MirrorState.FAILING, MirrorState.STOPPED)]
+        if bad:
+            return Check(
+                "mirrors",
+                "warn",
+                f"{len(bad)} of {len(standing)} fail or wait for a decision: {bad[0].last_error}",
+                "see `fossilrepo mirror list` and `fossilrepo upstream list`",
+            )
+        return Check("mirrors", "ok", f"{len(standing)}, and none fails")
 
     # What is bad
 

@@ -95,6 +95,7 @@ class Health:
         self._troubles: Callable[[], list[Trouble]] = list
         self._replication: Replication | None = None
         self._mail: Mail | None = None
+        self.more_checks: list[Callable[[bool], Awaitable[list[Check]]]] = []
         self._disk_reason: tuple[float, str | None] = (-DISK_ASKED_EVERY, None)
 
     def attach(
@@ -182,6 +183,8 @@ class Health:
             checks += await _backup(self._replication, thorough)
         if self._mail is not None and self._mail.configured and thorough:
             checks.append(await _mail_server(self._mail))
+        for more in self.more_checks:
+            checks += await more(thorough)
         return checks
 
     async def _fossil_program(self) -> Check:

@@ -118,6 +118,11 @@ async def redeliver(visit: Visit, _body: None) -> object:
     return bridge_json.delivery(sent)
 
 
+async def trial_alert(visit: Visit, _body: None) -> object:
+    await visit.services.alerts.test(visit.actor)
+    return None
+
+
 _UP, _HOOKS, _HOOK = (
     "/repositories/{name}/upstream",
     "/repositories/{name}/webhooks",
@@ -155,4 +160,5 @@ CALLS = (
         "Send once more",
         answer=m.DeliveryAnswer,
     ),
+    Call("POST", "/alerts/test", Who.ADMIN, trial_alert, "Try the alerts", status=204),
 )

@@ -49,6 +49,7 @@ async def metrics(visit: Visit) -> web.StreamResponse:
         visit.gateway.stats(),
         services.replication,
         last[0].id if last else 0,
+        await services.mirrors.list(Actor.system()),
     )
     return web.Response(body=text, headers={"Content-Type": prometheus.CONTENT_TYPE})
 

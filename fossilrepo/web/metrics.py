@@ -6,7 +6,7 @@ is counted here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from fossilrepo.bridge import MirrorState, Standing
 from fossilrepo.models import CONTROL_ID, BackupState, Replica, now
 from fossilrepo.services.health import Health
+from fossilrepo.services.mirrors import Shown
 from fossilrepo.services.replication import Replication
 from fossilrepo.web.gateway import GatewayStats
 
@@ -29,12 +31,14 @@ def text(
     gateway: GatewayStats,
     replication: Replication,
     verifications: int,
+    mirrors: Sequence[Shown],
 ) -> bytes:
     """Everything, as one document. `verifications`: how many trial restores there were."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     registry.register(_Now(health, status, gateway))
     registry.register(_Backup(replication, verifications))
+    registry.register(_Mirrors(mirrors))
     return generate_latest(registry)
 
 
@@ -119,6 +123,40 @@ class _Backup(Collector):
                 value = value_of(row)
                 if value is not None:
                     family.add_metric([_name(row), row.repository_id], value)
+            yield family
+
+
+class _Mirrors(Collector):
+    """How many are in each state, and a series for each."""
+
+    def __init__(self, mirrors: Sequence[Shown]) -> None:
+        self._mirrors = mirrors
+
+    def collect(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily(
+            "fossilrepo_mirror_state", "Mirrors in this state.", labels=["state"]
+        )
+        for state in MirrorState:
+            count = sum(one.mirror.standing.state is state for one in self._mirrors)
+            states.add_metric([state], count)
+        yield states
+        at = now()
+        values: dict[str, tuple[str, Callable[[Standing], float | None]]] = {
+            "lag_checkins": ("Check-ins that are not there yet.", lambda s: s.lag_checkins),
+            "lag_seconds": ("Age of the oldest change not there yet.", lambda s: s.lag_s(at)),
+            "verified_timestamp_seconds": (
+                "When the remote was last read back and equal.",
+                lambda s: _stamp(s.verified_at),
+            ),
+        }
+        for name, (says, value_of) in values.items():
+            family = GaugeMetricFamily(
+                f"fossilrepo_mirror_{name}", says, labels=["repository", "id"]
+            )
+            for one in self._mirrors:
+                value = value_of(one.mirror.standing)
+                if value is not None:
+                    family.add_metric([one.repository.label, one.mirror.id], value)
             yield family
 
 
