@@ -21,7 +21,7 @@ from fossilrepo.db.alerts import Alert, AlertStore
 from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.db.upstreams import UpstreamStore
-from fossilrepo.errors import Forbidden, FossilrepoError, Unavailable
+from fossilrepo.errors import Conflict, Forbidden, FossilrepoError
 from fossilrepo.models import Actor, BackupState, Repository, RepositoryState, now
 from fossilrepo.services.health import Check, Health
 from fossilrepo.services.links import Links
@@ -95,11 +95,11 @@ class Alerts:
             await asyncio.sleep(self._look_every)
 
     async def test(self, actor: Actor) -> None:
-        """A trial message to every address; Unavailable when there is none."""
+        """A trial message to every address; Conflict when there is none."""
         if not actor.is_admin:
             raise Forbidden("only an administrator of the site may do this")
         if not self._urls:
-            raise Unavailable("no address for alerts is configured", hint="set alerts.urls")
+            raise Conflict("no address for alerts is configured", hint="set alerts.urls")
         title = f"A trial of the alerts of {self._links.domain}"
         await notify.notify(self._urls, title, "This message was sent to see whether they work.")
 

@@ -21,6 +21,7 @@ from fossilrepo.services.access import Access, no_repository
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_db, git_export
+from fossilrepo.tools.fossil import FIRST_USER
 from fossilrepo.tools.fossil_authors import authors_of
 
 _EMAIL = re.compile(r"[^\s<>@]+@[^\s<>@]+")
@@ -55,6 +56,8 @@ class GitAuthors:
         named = []
         for author in fresh:
             person = people.get(author.user)
+            if author.user == FIRST_USER:  # ours: it has no contact in any file
+                author = Author(FIRST_USER, FIRST_USER, f"{FIRST_USER}@noemail.net")
             if person is not None and person.email:
                 author = Author(author.user, person.name or person.login, person.email)
             named.append(author)

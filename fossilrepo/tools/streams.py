@@ -104,7 +104,10 @@ class JobSocket:
             task.add_done_callback(self._open.discard)
         try:
             await self._serve(reader, writer)
-        finally:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+        except asyncio.CancelledError:
+            pass  # the job is over; asyncio would log what is raised here
+        finally:
+            writer.transport.abort()
