@@ -61,6 +61,15 @@ async def exchange(
     Raises InvalidInput when it may not go there, ToolFailed with the other side's words, and
     Unavailable when nobody answers there.
     """
+    facts = await asyncio.to_thread(fossil_db.read_facts, path)
+    await ask(
+        url,
+        facts.project_code,
+        direction=direction,
+        user=user,
+        password=password,
+        networks=networks,
+    )
     address = with_credentials(url, user, password)
     total = Exchanged(0, 0)
     async with Relay(address, networks) as relay:
@@ -149,14 +158,25 @@ async def ask(
     check_url(url, ("https", "http"))
     await require_way(url, networks)
     card = _ASKED[direction]
+    said = await _said(url, _message(card, project_code, user, password), networks)
+    if "login failed" in said:  # the proof has the project in it: is it the right one?
+        plain = await _said(url, _message(card, project_code, "", ""), networks)
+        said = plain if "wrong project" in plain else said
+    if said:
+        raise ToolFailed(f"the other Fossil says: {said}", hint=_hint(said))
+
+
+def _message(card: str, project_code: str, user: str, password: str) -> str:
     message = f"{card} {'0' * 40} {project_code}\n"
-    if user:
-        nonce = hashlib.sha1(message.encode(), usedforsecurity=False).hexdigest()
-        shared = hashlib.sha1(
-            f"{project_code}/{user}/{password}".encode(), usedforsecurity=False
-        ).hexdigest()
-        proof = hashlib.sha1((nonce + shared).encode(), usedforsecurity=False).hexdigest()
-        message = f"login {_escaped(user)} {nonce} {proof}\n{message}"
+    if not user:
+        return message
+    nonce = _sha1(message)
+    proof = _sha1(nonce + _sha1(f"{project_code}/{user}/{password}"))
+    return f"login {_escaped(user)} {nonce} {proof}\n{message}"
+
+
+async def _said(url: str, message: str, networks: Sequence[str]) -> str:
+    """The error that a server answers with; empty when it takes part."""
     answer = await checked_http.request(
         "POST",
         url,
@@ -165,17 +185,21 @@ async def ask(
         body=message.encode(),
     )
     if answer.status != 200:
-        raise Unavailable(f"{checked_http.shown(url)} answers with {answer.status}")
-    text = _opened(answer)
+        raise Unavailable(
+            f"{checked_http.shown(url)} answers with {answer.status}",
+            hint="is it the address that `fossil clone` takes?",
+        )
     if not answer.headers.get("content-type", "").startswith("application/x-fossil"):
         raise ToolFailed(
             f"{checked_http.shown(url)} is no Fossil repository",
             hint="write the address that `fossil clone` takes",
         )
-    errors = re.findall(r"^error (.*)$", text, re.MULTILINE)
-    if errors:
-        words = errors[0].replace("\\s", " ")[:300]
-        raise ToolFailed(f"the other Fossil says: {words}", hint=_hint(words))
+    errors = re.findall(r"^error (.*)$", _opened(answer), re.MULTILINE)
+    return errors[0].replace("\\s", " ")[:300] if errors else ""
+
+
+def _sha1(text: str) -> str:
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _escaped(text: str) -> str:
