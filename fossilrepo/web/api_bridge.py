@@ -38,7 +38,7 @@ async def mirrors_of(visit: Visit, _body: None) -> object:
     return {"mirrors": [_shown(one) for one in found]}
 
 
-async def add(visit: Visit, body: m.NewMirror) -> object:
+async def add_mirror(visit: Visit, body: m.NewMirror) -> object:
     given = body.model_dump(exclude={"url", "token"})
     made = await visit.services.mirrors.add(
         visit.actor,
@@ -50,7 +50,7 @@ async def add(visit: Visit, body: m.NewMirror) -> object:
     return _shown(await visit.services.mirrors.get(visit.actor, made.id))
 
 
-async def try_out(visit: Visit, body: m.ConnectionTest) -> object:
+async def try_remote(visit: Visit, body: m.ConnectionTest) -> object:
     found = await visit.services.mirrors.test(
         visit.actor,
         visit.path("name"),
@@ -63,53 +63,53 @@ async def try_out(visit: Visit, body: m.ConnectionTest) -> object:
     return bridge_json.connection(found)
 
 
-async def show(visit: Visit, _body: None) -> object:
+async def show_mirror(visit: Visit, _body: None) -> object:
     return await _one(visit)
 
 
-async def configure(visit: Visit, body: m.MirrorChanges) -> object:
+async def configure_mirror(visit: Visit, body: m.MirrorChanges) -> object:
     changes = body.model_dump(exclude={"token"})
     changes["token"] = body.token.get_secret_value() if body.token is not None else None
     await visit.services.mirrors.configure(visit.actor, visit.path("id"), **changes)
     return await _one(visit)
 
 
-async def remove(visit: Visit, _body: None) -> object:
+async def remove_mirror(visit: Visit, _body: None) -> object:
     await visit.services.mirrors.remove(visit.actor, visit.path("id"))
     return None
 
 
-async def run(visit: Visit, _body: None) -> object:
+async def run_mirror(visit: Visit, _body: None) -> object:
     job = await visit.services.mirrors.run(visit.actor, visit.path("id"))
     return job_answer(visit, job)
 
 
-async def dry_run(visit: Visit, _body: None) -> object:
+async def preview_mirror(visit: Visit, _body: None) -> object:
     found = await visit.services.mirrors.dry_run(visit.actor, visit.path("id"))
     return bridge_json.preview(found)
 
 
-async def take_over(visit: Visit, _body: None) -> object:
+async def take_over_mirror(visit: Visit, _body: None) -> object:
     await visit.services.mirrors.take_over(visit.actor, visit.path("id"))
     return await _one(visit)
 
 
-async def trust_host(visit: Visit, _body: None) -> object:
+async def trust_mirror_host(visit: Visit, _body: None) -> object:
     await visit.services.mirrors.trust_host_key(visit.actor, visit.path("id"))
     return await _one(visit)
 
 
-async def pause(visit: Visit, _body: None) -> object:
+async def pause_mirror(visit: Visit, _body: None) -> object:
     await visit.services.mirrors.pause(visit.actor, visit.path("id"))
     return await _one(visit)
 
 
-async def resume(visit: Visit, _body: None) -> object:
+async def resume_mirror(visit: Visit, _body: None) -> object:
     await visit.services.mirrors.resume(visit.actor, visit.path("id"))
     return await _one(visit)
 
 
-async def runs(visit: Visit, _body: None) -> object:
+async def mirror_runs(visit: Visit, _body: None) -> object:
     limit = max(1, visit.number("limit", 50, _MOST_RUNS))
     found = await visit.services.mirrors.history(visit.actor, visit.path("id"), limit)
     return {"runs": [bridge_json.run(job) for job in found]}
@@ -179,18 +179,33 @@ _IN, _MIRROR = Who.SIGNED_IN, m.MirrorAnswer
 CALLS = (
     Call("GET", "/mirrors", _IN, mirrors, "All mirrors", answer=m.MirrorsAnswer),
     Call("GET", _OF, _IN, mirrors_of, "Mirrors of a repository", answer=m.MirrorsAnswer),
-    Call("POST", _OF, _IN, add, "Add a mirror", m.NewMirror, _MIRROR, 201),
-    Call("POST", _OF + "/test", _IN, try_out, "Try a remote", m.ConnectionTest, m.ConnectionAnswer),
-    Call("GET", _ONE, _IN, show, "One mirror", answer=_MIRROR),
-    Call("PATCH", _ONE, _IN, configure, "Change it", m.MirrorChanges, _MIRROR),
-    Call("DELETE", _ONE, _IN, remove, "Remove it; the remote stays", status=204),
-    Call("POST", _ONE + "/run", _IN, run, "Run it now", answer=JobAnswer, status=202),
-    Call("POST", _ONE + "/dry-run", _IN, dry_run, "What it would push", answer=m.PreviewAnswer),
-    Call("POST", _ONE + "/take-over", _IN, take_over, "Overwrite what is there", answer=_MIRROR),
-    Call("POST", _ONE + "/trust-host", _IN, trust_host, "Pin another host key", answer=_MIRROR),
-    Call("POST", _ONE + "/pause", _IN, pause, "Let it rest", answer=_MIRROR),
-    Call("POST", _ONE + "/resume", _IN, resume, "Let it run again", answer=_MIRROR),
-    Call("GET", _ONE + "/runs", _IN, runs, "Its runs", answer=m.RunsAnswer, query=("limit",)),
+    Call("POST", _OF, _IN, add_mirror, "Add a mirror", m.NewMirror, _MIRROR, 201),
+    Call(
+        "POST", _OF + "/test", _IN, try_remote, "Try a remote", m.ConnectionTest, m.ConnectionAnswer
+    ),
+    Call("GET", _ONE, _IN, show_mirror, "One mirror", answer=_MIRROR),
+    Call("PATCH", _ONE, _IN, configure_mirror, "Change it", m.MirrorChanges, _MIRROR),
+    Call("DELETE", _ONE, _IN, remove_mirror, "Remove it; the remote stays", status=204),
+    Call("POST", _ONE + "/run", _IN, run_mirror, "Run it now", answer=JobAnswer, status=202),
+    Call(
+        "POST", _ONE + "/dry-run", _IN, preview_mirror, "What it would push", answer=m.MirrorPreview
+    ),
+    Call(
+        "POST",
+        _ONE + "/take-over",
+        _IN,
+        take_over_mirror,
+        "Overwrite what is there",
+        answer=_MIRROR,
+    ),
+    Call(
+        "POST", _ONE + "/trust-host", _IN, trust_mirror_host, "Pin another host key", answer=_MIRROR
+    ),
+    Call("POST", _ONE + "/pause", _IN, pause_mirror, "Let it rest", answer=_MIRROR),
+    Call("POST", _ONE + "/resume", _IN, resume_mirror, "Let it run again", answer=_MIRROR),
+    Call(
+        "GET", _ONE + "/runs", _IN, mirror_runs, "Its runs", answer=m.RunsAnswer, query=("limit",)
+    ),
     Call("GET", _RULES, _IN, rules, "Rules for mirrors", answer=m.RulesAnswer),
     Call("POST", _RULES, _IN, add_rule, "Mirror all", m.NewRule, m.RuleAnswer, 201),
     Call(

@@ -137,7 +137,7 @@ class RenamedAnswer(Answer):
     ref: str
 
 
-class PreviewAnswer(Answer):
+class MirrorPreview(Answer):
     """What a run would do; when it `stops`, a person is to decide about `would_be_lost`."""
 
     would_push: list[UpdateAnswer]

@@ -119,9 +119,7 @@ def require_covered(visit: Visit, needed: Scope) -> None:
 
 
 # What is done to repositories; the rest is about people, organizations and the host.
-_OF_REPOSITORIES = re.compile(
-    r"/api/v1/(repositories|imports|trash|jobs|backup/previews|mirrors|webhooks|deliveries)(/|$)"
-)
+_OF_REPOSITORIES = re.compile(r"/api/v1/(repositories|imports|trash|jobs|backup/previews)(/|$)")
 # Where things go to, and with whose token, is for whoever may give away rights.
 _OF_PEOPLE = re.compile(
     r".*/(grants|natives|access-keys|elevation|access|mirrors|upstream|webhooks|git-authors)(/|$)"

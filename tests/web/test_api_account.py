@@ -26,6 +26,8 @@ WRITE = {
     ),
     *("POST /imports", "PUT /imports/{name}", "POST /trash/{id}/restore"),
     "DELETE /backup/previews/{preview}",
+    *("POST /mirrors/{id}/run", "POST /mirrors/{id}/dry-run"),
+    "POST /repositories/{name}/upstream/run",
 }
 READ_BUT_SECRET = {"GET /repositories/{name}/sync-password"}
 
