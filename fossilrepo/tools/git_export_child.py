@@ -218,7 +218,7 @@ def main() -> None:
         try:
             answer = _export(order, fresh=False)
         except GitFailed as error:
-            if _is_full(str(error)):
+            if error.by_signal or _is_full(str(error)):
                 raise
             answer = _export(order, fresh=True)  # what Git has is not what we think
         _say({"ok": answer})

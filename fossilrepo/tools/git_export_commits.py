@@ -86,7 +86,7 @@ class Commits:
             words = errors.read()[-2000:].decode(errors="replace")
         if status != 0:
             marks.unlink(missing_ok=True)
-            raise GitFailed(words.strip() or f"git fast-import ended with {status}")
+            raise GitFailed.of(status, words)
         numbers = {number: uuid for uuid, number in self._marks.items()}
         made: dict[str, str] = {}
         for line in marks.read_text().splitlines():

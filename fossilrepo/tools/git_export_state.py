@@ -7,6 +7,7 @@ blocks.
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -17,7 +18,22 @@ MOST_PACKS, MOST_LOOSE = 50, 3000
 
 
 class GitFailed(Exception):
-    """git ended otherwise than it should; carries its own words."""
+    """git ended otherwise than it should; carries its own words.
+
+    `by_signal`: it was ended from outside, which says nothing about what it worked on.
+    """
+
+    def __init__(self, words: str, *, by_signal: bool = False) -> None:
+        super().__init__(words)
+        self.by_signal = by_signal
+
+    @classmethod
+    def of(cls, status: int, words: str) -> GitFailed:
+        """For an exit status as `subprocess` gives it, and what was said on stderr."""
+        if status == -signal.SIGXFSZ:
+            return cls("File too large", by_signal=True)
+        told = words.strip()[-500:] or f"git ended with {status}"
+        return cls(told, by_signal=status < 0)
 
 
 class State:
@@ -71,7 +87,7 @@ class Git:
             check=False,
         )
         if done.returncode != 0:
-            raise GitFailed(done.stderr.decode(errors="replace").strip()[-500:])
+            raise GitFailed.of(done.returncode, done.stderr.decode(errors="replace"))
         return done.stdout
 
     def fast_import(self, marks: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -130,7 +130,7 @@ class Wiki:
             words = errors.read()[-500:].decode(errors="replace")
         marks.unlink(missing_ok=True)
         if status != 0:
-            raise GitFailed(words.strip() or f"git fast-import ended with {status}")
+            raise GitFailed.of(status, words)
         self._keep([version for version, _ in new])
         return self._git.refs(WIKI).get(WIKI)
 
@@ -181,7 +181,10 @@ class Wiki:
 
     def _file(self, version: Version) -> str:
         """A name of its own, which stays the same for all versions."""
-        stem = _UNSAFE.sub("_", version.title).strip(" .-").replace(" ", "-")[:80] or "page"
+        stem = (
+            _UNSAFE.sub("_", version.title).replace("..", "_").strip(" .-").replace(" ", "-")[:80]
+            or "page"
+        )
         if version.technote:
             stem = f"technotes/{version.technote[:10]}-{stem}"
         taken = {file.lower() for file, _, _ in self._pages.values()} | {INDEX.lower()}
