@@ -93,15 +93,12 @@ class Runs:
         shelf: Shelf,
         jobs: Jobs,
         locks: FileLocks,
-        *,
-        first_pause: float = FIRST_PAUSE,
     ) -> None:
         self._settings = settings
         self._store = store
         self._shelf = shelf
         self._jobs = jobs
         self._locks = locks
-        self._first_pause = first_pause
         self._targets: dict[str, Target] = {}
         self._queued: dict[str, Job] = {}  # by the identity of what is to run
         self._running: dict[str, str] = {}  # repository to the identity of what runs
@@ -419,7 +416,7 @@ class Runs:
 
     def _pause(self, failures: int, error: FossilrepoError) -> float:
         """Seconds until the next try; what the other side asks for is kept."""
-        pause = min(self._first_pause * 2 ** min(failures - 1, 20), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 20), LONGEST_PAUSE)
         asked = float(getattr(error, "retry_after", 0.0) or 0.0)
         return max(float(pause) * random.uniform(0.8, 1.2), asked)  # noqa: S311 - no secret
 

@@ -1,13 +1,16 @@
 """A running host, shared by the tests of one file; each test has repositories of its own."""
 
+import asyncio
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.git_servers import HttpGit, bare, http_git
 from tests.helpers.host import Checkout, Host
 
 
@@ -74,3 +77,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("this machine lets nobody mount a small disk")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[HttpGit]:
+    """A Git server with its own loop, since these tests have none."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    bare(folder)
+    started = threading.Event()
+    found: list[HttpGit] = []
+
+    async def serve() -> None:
+        async with http_git(folder) as one:
+            found.append(one)
+            stopped.append(asyncio.Event())
+            loops.append(asyncio.get_running_loop())
+            started.set()
+            await stopped[0].wait()
+
+    stopped: list[asyncio.Event] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(10)
+    yield found[0]
+    loops[0].call_soon_threadsafe(stopped[0].set)
+    thread.join(10)

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.helpers.git_servers import TOKEN, USER, HttpGit, bare, git, http_git, refs, ssh_git
+from tests.helpers.git_servers import TOKEN, USER, HttpGit, bare, git, refs, ssh_git
 from tests.helpers.host import Checkout, Host
 from tests.helpers.poll import until_sync
 from tests.helpers.runtime import free_port
 
 LOOPBACK = '["127.0.0.0/8"]'
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[HttpGit]:
-    """A Git server with its own loop, since these tests have none."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    bare(folder)
-    started = threading.Event()
-    found: list[HttpGit] = []
-
-    async def serve() -> None:
-        async with http_git(folder) as one:
-            found.append(one)
-            stopped.append(asyncio.Event())
-            loops.append(asyncio.get_running_loop())
-            started.set()
-            await stopped[0].wait()
-
-    stopped: list[asyncio.Event] = []
-    loops: list[asyncio.AbstractEventLoop] = []
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert started.wait(10)
-    yield found[0]
-    loops[0].call_soon_threadsafe(stopped[0].set)
-    thread.join(10)
 
 
 def mirror(host: Host, name: str = "demo") -> dict[str, Any]:
