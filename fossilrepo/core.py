@@ -269,6 +269,7 @@ async def open_core(
             ),
             retention=Retention(settings, store, backups, replication, shelf, jobs, audit),
         )
+        services.imports.followed_by(services.upstreams.follow)
         repos.before_purge.append(services.previews.before_purge)
         folder.on_change += [
             runs.changed,

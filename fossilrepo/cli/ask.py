@@ -32,6 +32,16 @@ def confirm(question: str, yes: bool) -> None:
         raise InvalidInput("nothing was changed", hint="answer y, or add --yes")
 
 
+def asked(question: str, answer: bool | None) -> bool:
+    """What an option said, else what a person at a terminal says; no without one."""
+    if answer is not None:
+        return answer
+    if not sys.stdin.isatty():
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def new_password(from_stdin: bool, who: str) -> str:
     """A password that is set: asked for twice. Empty when none was given at all."""
     given = _given(from_stdin, PASSWORD_VARIABLE, "--password-stdin")

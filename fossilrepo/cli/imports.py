@@ -40,6 +40,10 @@ def import_(
     private: Private = False,
     seen: Seen = None,
     login: Annotated[str, typer.Option(help="With --clone: your login there.")] = "",
+    follow: Annotated[
+        bool | None,
+        typer.Option("--follow/--no-follow", help="With --clone: pull what is new there, later."),
+    ] = None,
     password_stdin: PasswordStdin = False,
     token_stdin: Annotated[
         bool,
@@ -60,6 +64,8 @@ def import_(
         )
     if clone is None and (login or password_stdin):
         raise InvalidInput("--login and --password-stdin belong to --clone")
+    if clone is None and follow:
+        raise InvalidInput("--follow belongs to --clone")
     if git is None and token_stdin:
         raise InvalidInput("--token-stdin belongs to --git")
     if password_stdin and not login:
@@ -70,13 +76,14 @@ def import_(
     kept: dict[str, Any] = {"title": title, "visibility": chosen, "org": org}
     password = ask.password(password_stdin, login) if login else ""
     token = ask.token(token_stdin) if git is not None else ""
+    follows = bool(clone) and ask.asked(f"Pull what is new at {output.clean(clone)} later?", follow)
 
     async def start(services: Services) -> Job:
         if file is not None:
             return await services.imports.file(ACTOR, name, file, **kept)
         if clone is not None:
             return await services.imports.clone(
-                ACTOR, name, clone, login=login, password=password, **kept
+                ACTOR, name, clone, login=login, password=password, follow=follows, **kept
             )
         return await services.imports.git(ACTOR, name, git or "", token=token, **kept)
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fossilrepo.config import Settings, format_size
-from fossilrepo.errors import Forbidden, InvalidInput, TooLarge, ToolFailed
+from fossilrepo.errors import Forbidden, FossilrepoError, InvalidInput, TooLarge, ToolFailed
 from fossilrepo.models import Actor, Job, Repository, Trust, Visibility, new_id
 from fossilrepo.services.jobs import Jobs, Progress
 from fossilrepo.services.repos import Repositories
@@ -28,6 +28,8 @@ from fossilrepo.tools.gate import Gate
 from fossilrepo.tools.relay import Relay
 
 Make = Callable[[Progress, Path], Awaitable[dict[str, str]]]
+Then = Callable[[Repository], Awaitable[None]]
+Follow = Callable[[Actor, Repository, str, str, str], Awaitable[None]]
 
 
 class Imports:
@@ -46,6 +48,11 @@ class Imports:
         self._fossil = fossil
         self._gate = gate
         self._jobs = jobs
+        self._follow: Follow | None = None
+
+    def followed_by(self, follow: Follow) -> None:
+        """Who makes the place that a clone came from its upstream (URL, login, password)."""
+        self._follow = follow
 
     async def file(
         self,
@@ -125,8 +132,12 @@ class Imports:
         title: str = "",
         visibility: Visibility = Visibility.PUBLIC,
         org: str = "",
+        follow: bool = False,
     ) -> Job:
-        """Clone a Fossil of another server, through a proxy that checks where it goes."""
+        """Clone a Fossil of another server, through a proxy that checks where it goes.
+
+        `follow`: what is new there is pulled from then on.
+        """
         draft = await self._repos.draft(actor, name, title, visibility, Trust.UNTRUSTED, org=org)
         address = git.with_credentials(url, login, password, schemes=("http", "https"))
         self._shelf.require_space()
@@ -140,7 +151,11 @@ class Imports:
             finally:
                 self._shelf.discard(cloned)
 
-        return await self._start("clone of a Fossil", actor, draft, make)
+        async def then(done: Repository) -> None:
+            if follow and self._follow is not None:
+                await self._follow(actor, done, url, login, password)
+
+        return await self._start("clone of a Fossil", actor, draft, make, then)
 
     async def git(
         self,
@@ -193,7 +208,9 @@ class Imports:
 
         return await self._start("import from Git", actor, draft, make)
 
-    async def _start(self, kind: str, actor: Actor, draft: Repository, make: Make) -> Job:
+    async def _start(
+        self, kind: str, actor: Actor, draft: Repository, make: Make, then: Then | None = None
+    ) -> Job:
         async def work(progress: Progress) -> None:
             scratch = self._shelf.scratch_file(draft.id)
             try:
@@ -205,7 +222,13 @@ class Imports:
                     actor, draft, scratch, action="repository.import", removed=removed
                 )
                 progress.repository_id = done.id
-                progress.say(f"done: {done.checkins} check-ins", 1.0)
+                words = f"done: {done.checkins} check-ins"
+                if then is not None:
+                    try:
+                        await then(done)
+                    except FossilrepoError as error:
+                        words = f"{words}; it is not followed: {error.message}"
+                progress.say(words, 1.0)
             finally:
                 self._shelf.discard(scratch)
 

@@ -12,6 +12,7 @@ import builtins
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from fossilrepo.bridge import Direction, Upstream
 from fossilrepo.config import Settings, format_size
@@ -134,6 +135,16 @@ class Upstreams:
         self._runs.wake()
         await self._record(actor, "set", repository, made, direction=str(direction))
         return made
+
+    async def follow(
+        self, actor: Actor, repository: Repository, url: str, login: str, password: str
+    ) -> None:
+        """Pull from where a repository was cloned, four times an hour."""
+        parts = urlsplit(url)
+        plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        login, password = login or parts.username or "", password or parts.password or ""
+        name = repository.label
+        await self.set(actor, name, plain, user=login, password=password or None, schedule="15m")
 
     async def test(
         self,

@@ -130,6 +130,7 @@ async def start_import(visit: Visit, body: m.NewImport) -> object:
             body.name,
             body.clone,
             login=body.login,
+            follow=body.follow,
             password=body.password.get_secret_value(),
             title=body.title,
             visibility=body.visibility,

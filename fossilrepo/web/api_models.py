@@ -50,7 +50,10 @@ class BackAs(Body):
 
 
 class NewImport(Body):
-    """Exactly one of `clone` (a Fossil) and `git`, with the address."""
+    """Exactly one of `clone` (a Fossil) and `git`, with the address.
+
+    `follow`: what is new at the Fossil is pulled from then on.
+    """
 
     name: str
     title: str = ""
@@ -61,6 +64,7 @@ class NewImport(Body):
     login: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
+    follow: bool = False
 
     @model_validator(mode="after")
     def _one_way(self) -> NewImport:

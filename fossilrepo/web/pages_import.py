@@ -52,6 +52,7 @@ async def from_fossil(visit: Visit) -> web.StreamResponse:
             form["name"],
             _address(form),
             login=form["login"],
+            follow=bool(form["follow"]),
             password=form.raw("password"),
             title=form["title"],
             visibility=form.visibility,

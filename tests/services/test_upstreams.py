@@ -234,3 +234,18 @@ async def test_only_administrators_of_the_repository_set_one(here: Yard, remote:
     await here.services.upstreams.remove(HERE, "demo")
     with pytest.raises(NotFound):
         await here.services.upstreams.run(HERE, "demo")
+
+
+async def test_a_clone_follows_where_it_came_from(here: Yard, remote: Remote) -> None:
+    job = await here.services.imports.clone(
+        HERE, "copy", remote.url, login="bob", password=PASSWORD, follow=True
+    )
+    done = await here.services.jobs.wait(job.id)
+    assert done.state is JobState.DONE and "not followed" not in done.progress, done.error
+    theirs = remote.committer.commit("made there")
+    job = await here.services.upstreams.run(HERE, "copy", here=True)
+    done = await here.services.jobs.wait(job.id)
+    assert done.state is JobState.DONE, done.error
+    assert theirs in checkins(await here.path("copy"))
+    upstream = await here.services.upstreams.get(HERE, "copy")
+    assert upstream is not None and upstream.schedule == "15m" and upstream.has_password
