@@ -32,6 +32,11 @@ class WebhookStore:
             row = (await connection.execute(query)).first()
         return _webhook(row) if row else None
 
+    async def all(self) -> list[Webhook]:
+        async with self._db.read() as connection:
+            found = await connection.execute(select(webhooks).order_by(webhooks.c.id))
+            return [_webhook(row) for row in found]
+
     async def of(self, repository_id: str) -> list[Webhook]:
         query = (
             select(webhooks)

@@ -22,7 +22,7 @@ from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.db.upstreams import UpstreamStore
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError
-from fossilrepo.models import Actor, BackupState, Repository, RepositoryState, now
+from fossilrepo.models import Actor, BackupState, Replica, Repository, RepositoryState, now
 from fossilrepo.services.health import Check, Health
 from fossilrepo.services.links import Links
 from fossilrepo.services.replication import Replication
@@ -85,8 +85,8 @@ class Alerts:
         return bool(self._urls)
 
     async def run(self) -> None:
-        """Look and tell, until cancelled."""
-        while True:
+        """Look and tell, until cancelled; nothing where nobody is to be told."""
+        while self._urls or self._ping_url:
             troubles = await self.look()
             if self._urls:
                 await self._tell_changes(troubles)
@@ -141,14 +141,18 @@ class Alerts:
 
     async def look(self) -> list[Trouble]:
         """Everything that is not well now."""
-        names = {row.id: row.label for row in await self._repositories.all() if _is_living(row)}
-        found = self._of_children() + self._of_disk() + self._of_backups(names)
-        for mirror in await self._mirrors.list():
+        mirrors, upstreams = await self._mirrors.list(), await self._upstreams.list()
+        late = self._late_backups()
+        names: dict[str, str] = {}
+        if mirrors or upstreams or late:  # thousands of rows, four times a minute
+            names = {r.id: r.label for r in await self._repositories.all() if _is_living(r)}
+        found = self._of_children() + self._of_disk() + self._of_backups(late, names)
+        for mirror in mirrors:
             name = names.get(mirror.repository_id)
             if name is not None:
                 found += self._of_standing("mirror", mirror, name, f"/mirrors/{mirror.id}")
                 found += self._of_token(mirror, name)
-        for upstream in await self._upstreams.list():
+        for upstream in upstreams:
             name = names.get(upstream.repository_id)
             if name is not None:
                 found += self._of_standing("upstream", upstream, name, f"/repos/{name}/upstream")
@@ -222,17 +226,20 @@ class Alerts:
             return []
         return [Trouble("disk", "full", "The host is read-only", reason, "/system")]
 
-    def _of_backups(self, names: dict[str, str]) -> list[Trouble]:
-        bad = [
-            (identity, row)
-            for identity, row in self._replication.statuses().items()
-            if identity in names and row.state in (BackupState.FAILING, BackupState.BEHIND)
+    def _late_backups(self) -> list[Replica]:
+        return [
+            row
+            for row in self._replication.statuses().values()
+            if row.state in (BackupState.FAILING, BackupState.BEHIND)
         ]
+
+    def _of_backups(self, late: list[Replica], names: dict[str, str]) -> list[Trouble]:
+        bad = [row for row in late if row.repository_id in names]
         if not bad:
             return []
-        shown = ", ".join(names[identity] for identity, _ in bad[:5])
+        shown = ", ".join(names[row.repository_id] for row in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        why = next((row.reason for _, row in bad if row.reason), "")
+        why = next((row.reason for row in bad if row.reason), "")
         return [
             Trouble(
                 "backups", "behind", f"Backups are behind: {shown}{more}", why, "/backups", 300.0

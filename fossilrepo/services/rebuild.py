@@ -26,9 +26,12 @@ from fossilrepo.db.factors import FactorStore
 from fossilrepo.db.inventory import Entry, Inventory
 from fossilrepo.db.journal import AuditStore
 from fossilrepo.db.migrate import migrate
+from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.db.upstreams import UpstreamStore
+from fossilrepo.db.webhooks import WebhookStore
 from fossilrepo.errors import Conflict, Damaged, NotFound
 from fossilrepo.models import Actor, Repository, is_id, now
 from fossilrepo.runtime.locks import FileLocks
@@ -158,6 +161,9 @@ class _Rebuild:
             renewed = await rebuild_key.renew(people, keys)
             found.notes += await rebuild_key.renew_others(
                 people, FactorStore(database), AccessStore(database), keys
+            )
+            found.notes += await rebuild_key.pause_bridge(
+                MirrorStore(database), UpstreamStore(database), WebhookStore(database), keys
             )
             store = RepositoryStore(database)
             if found.control is None:

@@ -14,11 +14,17 @@ from pathlib import Path
 from fossilrepo.config import Settings
 from fossilrepo.db.access import AccessStore
 from fossilrepo.db.factors import FactorStore
+from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.people import PeopleStore
+from fossilrepo.db.upstreams import UpstreamStore
+from fossilrepo.db.webhooks import WebhookStore
 from fossilrepo.errors import FossilrepoError, InvalidInput
+from fossilrepo.models import now
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.rebuild_ground import write_private
 from fossilrepo.services.rebuild_report import KeyUse
+
+LOST = "its secret was lost with secret.key: set it again, then resume"
 
 
 def choose(settings: Settings, given: Path | None, secrets: Sequence[bytes]) -> KeyUse:
@@ -95,6 +101,41 @@ async def renew_others(
             "`fossilrepo access-key password NAME ID` shows them"
         )
     return said
+
+
+async def pause_bridge(
+    mirrors: MirrorStore, upstreams: UpstreamStore, webhooks: WebhookStore, keys: Keys
+) -> list[str]:
+    """What goes out with secrets that the key does not open rests until it has them again."""
+    paused = {"state": "paused", "paused_at": now(), "paused_why": LOST, "wanted_at": None}
+    count = 0
+    for rule in await mirrors.rules():
+        token = await mirrors.rule_token(rule.id)
+        if token is not None and not _opens(keys, token):
+            await mirrors.update_rule(rule.id, token=None, last_error=LOST)
+    for mirror in await mirrors.list():
+        secrets = await mirrors.secrets(mirror.id)
+        lost = [one for one in secrets if one is not None and not _opens(keys, one)]
+        without = mirror.rule_id is not None and not any(secrets)
+        if lost or without:
+            await mirrors.update(mirror.id, token=None, private_key=None, **paused)
+            count += 1
+    for upstream in await upstreams.list():
+        password = await upstreams.password(upstream.id)
+        if password is not None and not _opens(keys, password):
+            await upstreams.update(upstream.id, password=None, **paused)
+            count += 1
+    for webhook in await webhooks.all():
+        sealed = await webhooks.secrets(webhook.id)
+        if sealed is not None and not all(_opens(keys, one) for one in sealed):
+            await webhooks.remove(webhook.id)
+            count += 1
+    if not count:
+        return []
+    return [
+        f"{count} mirrors, upstreams and webhooks have lost their tokens and passwords: they rest "
+        "until they are set again (`fossilrepo mirror list`); webhooks have to be added anew"
+    ]
 
 
 def _opens(keys: Keys, secret: bytes) -> bool:

@@ -36,6 +36,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 30.0, 6 * 3600.0  # seconds after a failure
 GIVE_UP_AFTER = timedelta(days=7)
 KEPT = 100  # runs that are remembered of each
 LOOK_PATIENCE = 20.0  # seconds that somebody who only looks waits for a run
+REST_AGAIN = 60.0  # seconds until what lies in the trash, or is broken, is looked at again
 BUSY_AGAIN = 5.0  # seconds until a repository is tried again that another process works on
 LIVING = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 
@@ -268,7 +269,7 @@ class Runs:
             job = self._queued.pop(one.id, None)
             if job is not None:
                 await self._jobs.give_up(job, "the repository is not served at the moment")
-            await self._targets[kind].update(one.id, wanted_at=None, next_run=None)
+            self._busy_until[one.repository_id] = time.monotonic() + REST_AGAIN
             return
         if await self._is_busy(repository.id):
             self._busy_until[repository.id] = time.monotonic() + BUSY_AGAIN

@@ -260,8 +260,10 @@ class Webhooks:
 
     async def run(self) -> None:
         """Deliver what is due, until cancelled; first what happened while nobody looked."""
-        for repository in await self._repositories.all():
-            await self.changed(repository)
+        for repository_id in {webhook.repository_id for webhook in await self._store.all()}:
+            repository = await self._repositories.get(repository_id)
+            if repository is not None:
+                await self.changed(repository)
         await self._sender.run()
 
     # Helpers

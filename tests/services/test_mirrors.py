@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from fossilrepo.bridge import Mirror, MirrorState
 from fossilrepo.config import Limits, Settings, Sync
 from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, InvalidInput, NotFound
-from fossilrepo.models import Actor, Job, JobState, Visibility
+from fossilrepo.models import Actor, Job, JobState, Visibility, now
 from fossilrepo.services import Services
+from fossilrepo.tools import fossil_write
 from tests.helpers.checkins import Committer, checkins
 from tests.helpers.git_servers import TOKEN, USER, HttpGit, bare, git, http_git, refs
 from tests.helpers.poll import until
@@ -208,9 +210,9 @@ async def test_refs_of_others_are_never_touched(lab: Lab) -> None:
     kept = {**refs(lab.remote)}
     lab.committer.commit("two")
     assert (await lab.run(mirror)).state is JobState.DONE
-    now = refs(lab.remote)
-    assert now["refs/heads/by-others"] == kept["refs/heads/by-others"]
-    assert now["refs/tags/their-tag"] == kept["refs/tags/their-tag"]
+    there = refs(lab.remote)
+    assert there["refs/heads/by-others"] == kept["refs/heads/by-others"]
+    assert there["refs/tags/their-tag"] == kept["refs/tags/their-tag"]
     assert git(lab.remote, "rev-parse", "refs/pull/1/head") == kept["refs/heads/main"]
 
 
@@ -278,6 +280,45 @@ async def test_a_check_in_that_arrives_late_is_mirrored(lab: Lab) -> None:
     assert git(lab.remote, "show", "late:late.txt") == "late"
 
 
+async def test_a_restored_past_is_not_pushed_over_what_came_later(lab: Lab) -> None:
+    lab.committer.commit("one")
+    kept = lab.tmp_path / "kept.fossil"
+    with closing(sqlite3.connect(lab.path)) as db:
+        db.execute("VACUUM INTO ?", (str(kept),))
+    mirror = await lab.synced()
+    lab.committer.commit("two")
+    await lab.run(mirror)
+    before = refs(lab.remote)
+    with closing(sqlite3.connect(kept)) as old, closing(sqlite3.connect(lab.path)) as live:
+        old.backup(live)
+    fossil_write.mark_restored(lab.path, now())
+    await lab.services.runs.changed(await lab.services.repos.get(HERE, "demo"))
+    assert (await lab.state(mirror)).standing.wanted_at is not None
+    job = await lab.run(mirror)
+    assert job.state is JobState.FAILED and "Fossil has not" in job.error
+    assert refs(lab.remote) == before
+    assert (await lab.state(mirror)).standing.state is MirrorState.STOPPED
+
+
+async def test_what_lies_in_the_trash_rests_and_goes_on_afterwards(lab: Lab) -> None:
+    lab.committer.commit("one")
+    mirror = await lab.add(schedule="1h")
+    await lab.services.repos.delete(HERE, "demo")
+    async with looping(lab):
+        await asyncio.sleep(0.2)
+    assert await lab.services.mirrors.list(HERE) == [] and refs(lab.remote) == {}
+    demo = (await lab.services.repos.trash(HERE))[0]
+    await lab.services.repos.undelete(HERE, demo.id, None)
+    lab.services.runs._busy_until.clear()
+
+    async def is_there() -> bool:
+        return (await lab.state(mirror)).standing.state is MirrorState.IN_SYNC
+
+    async with looping(lab):
+        await until(is_there, timeout=20)
+    assert (await lab.state(mirror)).standing.next_run is not None
+
+
 async def test_the_wiki_is_on_a_branch_of_its_own_and_survives(lab: Lab) -> None:
     lab.committer.commit("one")
     page = lab.tmp_path / "page.md"
@@ -305,19 +346,24 @@ async def test_a_token_that_expires_half_way_is_told_and_a_new_one_mends_it(lab:
     assert (await lab.run(mirror)).state is JobState.DONE
 
 
-async def test_a_repository_that_hangs_keeps_nobody_else_waiting(lab: Lab) -> None:
+async def test_a_remote_that_hangs_keeps_no_other_repository_waiting(lab: Lab) -> None:
     lab.committer.commit("one")
     async with http_git(lab.server.folder) as slow:
         slow.hang = asyncio.Event()
-        await lab.services.repos.create(HERE, "other")
-        stuck = await lab.services.mirrors.add(HERE, "other", slow.url(), user=USER, token=TOKEN)
-        mirror = await lab.add()
+        for name in ("hung", "second"):
+            await lab.services.repos.create(HERE, name)
+        bare(lab.server.folder, "second.git")
+        add = lab.services.mirrors.add
+        stuck = await add(HERE, "hung", slow.url(), user=USER, token=TOKEN)
+        second = await add(HERE, "second", lab.server.url("second.git"), user=USER, token=TOKEN)
+        first = await lab.add()
 
-        async def is_there() -> bool:
-            return (await lab.state(mirror)).standing.state is MirrorState.IN_SYNC
+        async def are_there() -> bool:
+            states = {(await lab.state(one)).standing.state for one in (first, second)}
+            return states == {MirrorState.IN_SYNC}
 
         async with looping(lab):
-            await until(is_there, timeout=20)
+            await until(are_there, timeout=20)
             assert (await lab.state(stuck)).standing.state is MirrorState.RUNNING
             slow.hang.set()
 

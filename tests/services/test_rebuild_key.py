@@ -12,7 +12,10 @@ from fossilrepo.core import open_services
 from fossilrepo.db.access import AccessStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.factors import FactorStore
+from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.people import PeopleStore
+from fossilrepo.db.upstreams import UpstreamStore
+from fossilrepo.db.webhooks import WebhookStore
 from fossilrepo.models import Actor
 from fossilrepo.rights import Role
 from fossilrepo.services import rebuild_key
@@ -68,3 +71,28 @@ async def test_a_lost_key_ends_second_factors_and_renews_access_keys_and_says_so
         assert not await services.second_factor.verify(user, codes[0])
         assert await services.accounts.sync_password("bob", repository)
         assert await services.access_keys.reveal(SITE, "one", key.id) != before
+
+
+async def test_a_lost_key_lets_what_goes_out_rest_and_says_so(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings = roomy(settings)
+    async with open_services(settings) as services:
+        await services.repos.create(SITE, "one")
+        url = "https://git.example.org/a/one"
+        await services.mirrors.add(SITE, "one", url, token="a-token")
+        await services.mirrors.add(SITE, "one", "git@git.example.org:a/one.git")
+        await services.mirrors.add(SITE, "one", "https://git.example.org/a/open")
+        await services.webhooks.add(SITE, "one", "https://ci.example.org/hook")
+    settings.key_file.rename(tmp_path / "lost.key")
+    database = Database(settings)
+    try:
+        stores = (MirrorStore(database), UpstreamStore(database), WebhookStore(database))
+        [told] = await rebuild_key.pause_bridge(*stores, Keys(settings.key_file))
+        assert told.startswith("3 mirrors")
+        assert await rebuild_key.pause_bridge(*stores, Keys(settings.key_file)) == []
+        standing = [one.standing for one in await stores[0].list()]
+    finally:
+        await database.close()
+    assert [one.state for one in standing] == ["paused", "paused", "new"]
+    assert "set it again" in standing[0].paused_why
