@@ -216,9 +216,7 @@ async def open_core(
             runs=runs,
             alerts=alerts,
             mirrors=Mirrors(settings, mirrors, store, access, runs, mirroring, keys, audit),
-            mirror_rules=MirrorRules(
-                settings, mirrors, store, access, runs, mirroring, keys, audit
-            ),
+            mirror_rules=MirrorRules(mirrors, store, access, runs, mirroring, keys, audit),
             git_authors=authors,
             upstreams=Upstreams(
                 settings, upstreams, store, access, runs, fossil, shelf, keys, audit

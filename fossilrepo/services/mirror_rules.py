@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fossilrepo.bridge import ForgeKind, Mirror, MirrorRule, MirrorState, check_glob
-from fossilrepo.config import Settings
 from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError, InvalidInput, NotFound
@@ -36,7 +35,6 @@ log = logging.getLogger(__name__)
 class MirrorRules:
     def __init__(
         self,
-        settings: Settings,
         store: MirrorStore,
         repositories: RepositoryStore,
         access: Access,
@@ -45,7 +43,6 @@ class MirrorRules:
         keys: Keys,
         audit: Audit,
     ) -> None:
-        self._settings = settings
         self._store = store
         self._repositories = repositories
         self._access = access
@@ -101,10 +98,7 @@ class MirrorRules:
                 field="create",
             )
         if kind is not ForgeKind.GIT:
-            api_url = forges.checked_api_url(
-                api_url or forges.api_url_of(kind, address.url),
-                self._settings.sync.allowed_networks,
-            )
+            api_url = forges.checked_api_url(api_url or forges.api_url_of(kind, address.url))
         rule = await self._store.add_rule(
             id=new_id(),
             org=org,
@@ -164,18 +158,22 @@ class MirrorRules:
 
     async def changed(self, repository: Repository) -> None:
         for rule in await self._store.rules(repository.org):
-            await self._give(rule, repository)
+            await self._give(rule, repository, await self._store.list(repository.id))
 
     async def apply(self, rule: MirrorRule) -> None:
         """Every repository of the organization that has no mirror of the rule gets one."""
+        existing: dict[str, builtins.list[Mirror]] = {}
+        for mirror in await self._store.list():
+            existing.setdefault(mirror.repository_id, []).append(mirror)
         for repository in await self._repositories.all():
             if repository.org == rule.org:
-                await self._give(rule, repository)
+                await self._give(rule, repository, existing.get(repository.id, []))
 
-    async def _give(self, rule: MirrorRule, repository: Repository) -> None:
+    async def _give(
+        self, rule: MirrorRule, repository: Repository, existing: builtins.list[Mirror]
+    ) -> None:
         if repository.state is not RepositoryState.ACTIVE or repository.name is None:
             return
-        existing = await self._store.list(repository.id)
         if any(mirror.rule_id == rule.id for mirror in existing):
             return
         try:

@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from fossilrepo.bridge import ForgeKind, Mirror
 from fossilrepo.config import Settings
 from fossilrepo.db.mirrors import MirrorStore
-from fossilrepo.errors import FossilrepoError, InvalidInput, ToolFailed
+from fossilrepo.errors import FossilrepoError, InvalidInput, ToolFailed, Unavailable
 from fossilrepo.models import Repository, Visibility, now
 from fossilrepo.services import mirror_plan
 from fossilrepo.services.git_authors import GitAuthors
@@ -34,8 +35,9 @@ from fossilrepo.tools import forge as forges
 from fossilrepo.tools import git_address, git_export, git_remote, git_wiki
 from fossilrepo.tools.fossil import Limits
 from fossilrepo.tools.git_export import Export
-from fossilrepo.tools.git_remote import Commit, Credentials, Remote
+from fossilrepo.tools.git_remote import Commit, Credentials, OnLine, Remote
 from fossilrepo.tools.git_words import HostKeyChanged
+from fossilrepo.tools.identity import Identity
 
 TOKEN_LOOKED_AT_EVERY = 12 * 3600.0  # seconds
 EXPORTING = 0.6  # of a run's progress
@@ -67,7 +69,7 @@ class Mirroring:
         shelf: Shelf,
         keys: Keys,
         links: Links,
-        identity: Any,
+        identity: Identity | None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -125,6 +127,11 @@ class Mirroring:
                 )
                 found = await remote.refs()
         await self._settle(mirror, plan, desired, found.refs, refused)
+        if export.waiting:
+            raise Unavailable(
+                f"{export.waiting} check-ins wait for files that have not arrived yet",
+                hint="push again from a clone that has them",
+            )
         progress.say("the remote has been read back and is equal", 0.95)
         await self._tell_forge(mirror, repository, export, is_first=plan.is_first)
         if mirror.issues:
@@ -251,8 +258,7 @@ class Mirroring:
         path = forges.path_of(mirror.url, mirror.kind)
         there = await forge.repository(path)
         if there is None:
-            rule = await self._rule_creates(mirror)
-            if not rule:
+            if not await self._rule_creates(mirror):
                 raise ToolFailed(
                     f"there is no repository {path}, or the token may not see it",
                     hint="make it there first, or let it be created",
@@ -360,14 +366,14 @@ class Mirroring:
                 hint=error.hint,
             ) from None
 
-    def _folder(self, repository: Repository) -> Any:
+    def _folder(self, repository: Repository) -> Path:
         return self._settings.git / repository.id
 
     def _limits(self) -> Limits:
         return Limits(seconds=self._settings.sync.job_time)
 
 
-def _pushing(progress: Progress) -> Any:
+def _pushing(progress: Progress) -> OnLine:
     """Lines of git's own progress; the refs are told at the end."""
 
     def say(line: str) -> None:

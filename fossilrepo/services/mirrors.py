@@ -411,7 +411,7 @@ class Mirrors:
     def _api_url(self, kind: ForgeKind, api_url: str, url: str) -> str:
         if kind is ForgeKind.GIT:
             return ""
-        return forges.checked_api_url(api_url or forges.api_url_of(kind, url), self._networks)
+        return forges.checked_api_url(api_url or forges.api_url_of(kind, url))
 
     async def _create(
         self,

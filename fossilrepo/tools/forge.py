@@ -153,7 +153,8 @@ def api_url_of(kind: ForgeKind, url: str) -> str:
     return f"{base}/api/v4" if kind is ForgeKind.GITLAB else f"{base}/api/v1"
 
 
-def checked_api_url(url: str, _networks: Sequence[str] = ()) -> str:
+def checked_api_url(url: str) -> str:
+    """The address of an API as somebody typed it; InvalidInput when it is none."""
     return checked_http.check_address(url.rstrip("/"), "api_url")
 
 

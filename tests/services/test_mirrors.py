@@ -6,57 +6,22 @@ import asyncio
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from fossilrepo.bridge import Mirror, MirrorState
+from fossilrepo.bridge import MirrorState
 from fossilrepo.config import Limits, Settings, Sync
 from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, InvalidInput, NotFound
-from fossilrepo.models import Actor, Job, JobState, Visibility, now
-from fossilrepo.services import Services
+from fossilrepo.models import Actor, JobState, Visibility, now
 from fossilrepo.tools import fossil_write
 from tests.helpers.checkins import Committer, checkins
-from tests.helpers.git_servers import TOKEN, USER, HttpGit, bare, git, http_git, refs
+from tests.helpers.git_servers import TOKEN, USER, bare, git, http_git, refs
+from tests.helpers.mirror_lab import HERE, Lab, looping, origin_of
 from tests.helpers.poll import until
-
-HERE = Actor.command_line()
-
-
-@dataclass
-class Lab:
-    """A repository `demo`, somebody who commits into it, and a Git server with `project.git`."""
-
-    services: Services
-    server: HttpGit
-    tmp_path: Path
-    committer: Committer
-    path: Path
-
-    @property
-    def remote(self) -> Path:
-        return self.server.folder / "project.git"
-
-    async def add(self, **options: object) -> Mirror:
-        given: dict[str, object] = {"user": USER, "token": TOKEN} | options
-        return await self.services.mirrors.add(HERE, "demo", self.server.url(), **given)  # type: ignore[arg-type]
-
-    async def run(self, mirror: Mirror) -> Job:
-        job = await self.services.mirrors.run(HERE, mirror.id, here=True)
-        return await self.services.jobs.wait(job.id)
-
-    async def state(self, mirror: Mirror) -> Mirror:
-        return (await self.services.mirrors.get(HERE, mirror.id)).mirror
-
-    async def synced(self, **options: object) -> Mirror:
-        mirror = await self.add(**options)
-        job = await self.run(mirror)
-        assert job.state is JobState.DONE, job.error
-        return await self.state(mirror)
 
 
 @pytest.fixture
@@ -75,23 +40,6 @@ async def lab(settings: Settings, tmp_path: Path) -> AsyncIterator[Lab]:
         path = services.settings.store / f"{demo.id}.fossil"
         committer = await asyncio.to_thread(Committer, path, tmp_path / "co")
         yield Lab(services, server, tmp_path, committer, path)
-
-
-@asynccontextmanager
-async def looping(lab: Lab) -> AsyncIterator[None]:
-    """While what is due is run, as in a host."""
-    loop = asyncio.ensure_future(lab.services.runs.run())
-    try:
-        yield
-    finally:
-        loop.cancel()
-        await asyncio.wait({loop})
-
-
-def origin_of(path: Path, ref: str = "main") -> str:
-    """The check-in that a Git commit was made of."""
-    message = git(path, "log", "-1", "--format=%B", ref)
-    return next(line.split(": ")[1] for line in message.splitlines() if "FossilOrigin" in line)
 
 
 async def test_the_first_run_pushes_everything_and_reads_it_back(lab: Lab) -> None:

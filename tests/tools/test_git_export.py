@@ -18,55 +18,15 @@ from hypothesis import strategies as st
 
 from fossilrepo.bridge import Author
 from fossilrepo.errors import FossilrepoError, Unavailable
-from fossilrepo.tools import git_export, git_wiki
+from fossilrepo.tools import git_export
 from fossilrepo.tools.fossil import Limits
 from fossilrepo.tools.fossil_artifacts import Artifacts, NotReadable, apply_delta, parse_manifest
 from fossilrepo.tools.fossil_authors import authors_of
 from fossilrepo.tools.git_names import HEADS, assigned, is_legal, legal
 from tests.helpers.git_servers import git, refs
+from tests.helpers.project import Project
 
 ROOT = Path(__file__).parents[2]
-
-
-class Project:
-    """A repository with a checkout, driven by the real program; sizes grow with every edit."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        self.file = folder / "project.fossil"
-        self.checkout = folder / "checkout"
-        self.checkout.mkdir()
-        self.env = {"PATH": os.environ["PATH"], "HOME": str(folder), "USER": "ada"}
-        self("init", "-A", "ada", str(self.file), where=folder)
-        self("open", "--nosync", str(self.file))
-        self._count = 0
-
-    def __call__(self, *words: str, where: Path | None = None) -> str:
-        done = subprocess.run(
-            ["fossil", *words],
-            cwd=where or self.checkout,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, (words, done.stdout + done.stderr)
-        return done.stdout
-
-    def write(self, name: str, text: str = "") -> None:
-        self._count += 1
-        path = self.checkout / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text or "line\n" * self._count)
-
-    def commit(self, comment: str, *options: str) -> str:
-        self("addremove")
-        self("commit", "-m", comment, "--no-warnings", "--nosync", *options)
-        return self("whatis", "current").split()[
-            1 + self("whatis", "current").split().index("artifact:")
-        ]
 
 
 @pytest.fixture
@@ -483,41 +443,3 @@ async def test_known_are_check_ins_that_fossil_still_has(project: Project, folde
     done = await export(project, folder)
     tip = done.refs["refs/heads/main"]
     assert await git_export.known(folder, [tip, "0" * 40]) == {tip}
-
-
-# The wiki
-
-
-async def test_the_wiki_becomes_markdown_version_by_version(
-    project: Project, folder: Path, tmp_path: Path
-) -> None:
-    page = tmp_path / "page"
-
-    def put(title: str, text: str, *options: str) -> None:
-        page.write_text(text)
-        known = title in project("wiki", "ls").splitlines()
-        project("wiki", "commit" if known else "create", title, str(page), *options)
-
-    put("Start", "# Hello *there*\n", "-M", "text/x-markdown")
-    put("Notes/../xßü", "<b>bold</b> and [Start]\n\n  *  one\n  *  two\n")
-    put("Plain", "a ``` b\n", "-M", "text/plain")
-    page.write_text("a note")
-    project("wiki", "create", "Released", str(page), "-t", "2026-01-02 03:04:05")
-    await export(project, folder)
-    limits = Limits(seconds=60)
-    tip = await git_wiki.export_wiki(project.file, folder, identity=None, limits=limits)
-    place = git_export.git_dir(folder)
-    assert tip == refs(place)["refs/heads/fossil-wiki"]
-    assert git(place, "show", "fossil-wiki:Start.md") == "# Hello *there*"
-    names = git(place, "ls-tree", "-r", "--name-only", "-z", "fossil-wiki").split("\0")
-    assert "technotes/2026-01-02-Released.md" in names and not any(".." in n for n in names)
-    other = next(name for name in names if name.startswith("Notes"))
-    text = git(place, "show", f"fossil-wiki:{other}")
-    assert "**bold**" in text and "* one" in text
-    put("Start", "# Changed\n", "-M", "text/x-markdown")
-    again = await git_wiki.export_wiki(project.file, folder, identity=None, limits=limits)
-    assert git(place, "rev-parse", "fossil-wiki~1") == tip
-    await git_export.forget(folder)
-    await export(project, folder)
-    anew = await git_wiki.export_wiki(project.file, folder, identity=None, limits=limits)
-    assert anew == again
