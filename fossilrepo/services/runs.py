@@ -215,6 +215,9 @@ class Runs:
         )
         if wanted:
             changes["wanted_at"] = known.wanted_at or now()
+        current = await target.one(one.id)
+        if current is None or current.standing.verified_rcvid != known.verified_rcvid:
+            return False  # a run ended meanwhile, and looks itself for what came after it
         await target.update(one.id, **changes)
         return wanted
 
@@ -377,7 +380,7 @@ class Runs:
             failures=0,
             next_run=schedule.following(one.schedule, now()),
         )
-        if done is None:
+        if done is None or await self._stays_paused(target, done):
             return
         await self._tell(target, one, repository, before, MirrorState.IN_SYNC, outcome.text, "")
         await self._measure(target, done, repository)  # what arrived while it ran
@@ -403,7 +406,7 @@ class Runs:
             changes = {"paused_at": moment, "paused_why": why, "next_run": None, "wanted_at": None}
         else:
             changes = {"next_run": moment + timedelta(seconds=self._pause(failures, error))}
-        await target.update(
+        done = await target.update(
             one.id,
             state=state,
             last_error=error.message[:1000],
@@ -413,7 +416,18 @@ class Runs:
             failures=failures,
             **changes,
         )
+        if done is None or (
+            state is not MirrorState.PAUSED and await self._stays_paused(target, done)
+        ):
+            return
         await self._tell(target, one, repository, before, state, error.message, error.hint)
+
+    async def _stays_paused(self, target: Target, one: One) -> bool:
+        """Whether somebody paused it while it ran: then it rests, whatever came of the run."""
+        if one.standing.paused_at is None:
+            return False
+        await target.update(one.id, state=MirrorState.PAUSED, wanted_at=None)
+        return True
 
     def _pause(self, failures: int, error: FossilrepoError) -> float:
         """Seconds until the next try; what the other side asks for is kept."""

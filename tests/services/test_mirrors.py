@@ -316,6 +316,26 @@ async def test_a_remote_that_hangs_keeps_no_other_repository_waiting(lab: Lab) -
             slow.hang.set()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_mirror_that_is_paused_while_it_runs_rests_afterwards(
+    lab: Lab, fails: bool
+) -> None:
+    lab.committer.commit("one")
+    mirror = await lab.add()
+    lab.server.hang = asyncio.Event()
+    job = await lab.services.mirrors.run(HERE, mirror.id, here=True)
+    while not lab.server.requests:
+        await asyncio.sleep(0.02)
+    await lab.services.mirrors.pause(HERE, mirror.id)
+    lab.server.token = "another" if fails else TOKEN
+    lab.server.hang.set()
+    await lab.services.jobs.wait(job.id)
+    assert (await lab.state(mirror)).standing.state is MirrorState.PAUSED
+    async with looping(lab):
+        await asyncio.sleep(0.1)
+    assert len(await lab.services.mirrors.history(HERE, mirror.id)) == 1
+
+
 async def test_changes_are_mirrored_by_themselves_and_lag_is_counted(lab: Lab) -> None:
     lab.committer.commit("one")
     mirror = await lab.synced()
