@@ -142,9 +142,10 @@ class Mirrors:
         create: bool = False,
         private: bool = True,
     ) -> Mirror:
-        """A new mirror, whose first run is owed at once. A remote by ssh gets a key of its own.
+        """A new mirror, whose first run is owed at once. A remote by ssh gets a key of its own,
+        which is let in there when a token for the server's API is given too.
 
-        `create`: the repository is made there first, through the server's API.
+        `create`: the repository is made there first, through that API.
         """
         repository = await self._repository(actor, repository_name, Role.ADMIN)
         address = git_address.parse(url)
@@ -164,6 +165,10 @@ class Mirrors:
         if address.is_ssh:
             comment = f"fossilrepo {repository.label}"
             private_key, public_key = await asyncio.to_thread(ssh_keys.new_pair, comment)
+            if token and kind is not ForgeKind.GIT:
+                forge = forges.forge_of(kind, api_url, token, self._networks)
+                path = forges.path_of(address.url, kind)
+                await forge.add_deploy_key(path, title=comment, public_key=public_key)
         mirror = await self._store.add(
             id=new_id(),
             repository_id=repository.id,
@@ -183,7 +188,7 @@ class Mirrors:
             created_by=actor.login,
             created_at=now(),
             # A key has to be let in there before anything can work.
-            wanted_at=None if address.is_ssh else now(),
+            wanted_at=None if address.is_ssh and not token else now(),
             next_run=schedules.following(schedule, now()),
         )
         self._runs.wake()

@@ -30,6 +30,7 @@ class Fake:
     repositories: dict[str, dict[str, Any]] = field(default_factory=dict)
     issues: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    keys: list[dict[str, Any]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     limit_after: int | None = None  # requests that change something, then no more
     can_push: bool = True
@@ -117,6 +118,9 @@ class Fake:
     def _hub_issues(
         self, request: web.Request, path: str, rest: list[str], body: dict[str, Any]
     ) -> web.Response:
+        if rest in (["keys"], ["deploy_keys"]):
+            self.keys.append(body)
+            return _json({"id": self._next(), **body}, 201)
         found = self.issues.setdefault(path, [])
         if rest == ["issues"]:
             if request.method == "GET":
@@ -182,6 +186,9 @@ class Fake:
     def _gitlab_issues(
         self, request: web.Request, path: str, rest: list[str], body: dict[str, Any]
     ) -> web.Response:
+        if rest in (["keys"], ["deploy_keys"]):
+            self.keys.append(body)
+            return _json({"id": self._next(), **body}, 201)
         found = self.issues.setdefault(path, [])
         if rest == ["issues"]:
             if request.method == "GET":

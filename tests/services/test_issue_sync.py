@@ -129,6 +129,21 @@ async def test_a_repository_that_is_missing_is_told(
     assert job.state is JobState.FAILED and "no repository acme/demo" in job.error
 
 
+async def test_the_key_of_a_mirror_by_ssh_is_let_in_by_the_api(here: Yard, fake: Fake) -> None:
+    mirror = await here.services.mirrors.add(
+        HERE,
+        "demo",
+        "git@git.example.org:acme/demo.git",
+        kind=ForgeKind(fake.kind),
+        api_url=fake.url,
+        token=TOKEN,
+        create=True,
+    )
+    [key] = fake.keys
+    assert key["key"] == mirror.public_key
+    assert key.get("can_push") or key.get("read_only") is False
+
+
 # Rules
 
 
