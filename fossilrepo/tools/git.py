@@ -32,11 +32,12 @@ _SETTINGS: dict[str, str] = {
     "safe.directory": "*",
     "transfer.fsckObjects": "false",  # old histories have flaws that Fossil does not mind
 }
-# Answers git's questions from the environment, which nobody else can read.
-_ASKPASS = """#!/bin/sh
+# Answers git's questions from private files beside it.
+ASKPASS = """#!/bin/sh
+cd "$(dirname "$0")" || exit 1
 case "$1" in
-Username*) printf '%s\\n' "$GIT_JOB_USER" ;;
-*) printf '%s\\n' "$GIT_JOB_TOKEN" ;;
+Username*) cat user ;;
+*) cat token ;;
 esac
 """
 
@@ -97,12 +98,10 @@ async def fetch_mirror(
     user, secret = parts.username or "git", token or parts.password or ""
     host = parts.netloc.rpartition("@")[2]
     address = urlunsplit(parts._replace(netloc=host))
-    askpass = await asyncio.to_thread(_prepare, folder, identity)
+    await asyncio.to_thread(_prepare, folder, user, secret, identity)
     async with CheckedProxy(networks) as proxy:
         secrets = {
-            "GIT_ASKPASS": str(askpass),
-            "GIT_JOB_USER": user,
-            "GIT_JOB_TOKEN": secret,
+            "GIT_ASKPASS": str(folder / "askpass"),
             "http_proxy": proxy.url,
             "https_proxy": proxy.url,
         }
@@ -123,15 +122,31 @@ async def fetch_mirror(
             raise ToolFailed(f"git could not fetch it: {_last_words(done.stderr)}")
 
 
-def _prepare(folder: Path, identity: Identity | None) -> Path:
-    """The job's folder, with the program in it that answers git's questions."""
+def _prepare(folder: Path, user: str, token: str, identity: Identity | None) -> None:
+    """The job's folder, with what answers git's questions in it."""
     folder.mkdir(mode=0o700)
-    askpass = folder / "askpass"
-    askpass.write_text(_ASKPASS)
-    askpass.chmod(0o700)
-    for path in (folder, askpass):
+    write_private(folder, credentials(user, token), identity)
+
+
+def credentials(user: str, token: str) -> dict[str, tuple[str, int]]:
+    """Files for `write_private` by which git gets in: text and mode."""
+    return {
+        "user": (f"{user}\n", 0o600),
+        "token": (f"{token}\n", 0o600),
+        "askpass": (ASKPASS, 0o700),
+    }
+
+
+def write_private(
+    folder: Path, files: Mapping[str, tuple[str, int]], identity: Identity | None
+) -> None:
+    """Files that only the account can read that git runs as; then the folder is its own too."""
+    for name, (text, mode) in files.items():
+        path = folder / name
+        path.touch(mode=mode)
+        path.write_text(text)
         give(path, identity)
-    return askpass
+    give(folder, identity)
 
 
 def fast_export(folder: Path, identity: Identity | None = None) -> Command:

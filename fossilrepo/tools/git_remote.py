@@ -26,7 +26,7 @@ from fossilrepo.tools.checked_proxy import CheckedProxy
 from fossilrepo.tools.fossil import Limits, without_secrets
 from fossilrepo.tools.git_address import GitAddress
 from fossilrepo.tools.git_words import explained, printable, rejections
-from fossilrepo.tools.identity import Identity, give
+from fossilrepo.tools.identity import Identity
 from fossilrepo.tools.ssh_keys import is_key
 
 OnLine = Callable[[str], None]
@@ -35,13 +35,6 @@ AT_ONCE = 200  # refs in one push
 SHOWN_COMMITS = 20
 _MOST_REFS = 16 << 20  # bytes of a list of refs
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_ASKPASS = """#!/bin/sh
-cd "$(dirname "$0")" || exit 1
-case "$1" in
-Username*) cat user ;;
-*) cat token ;;
-esac
-"""
 _SSH = """#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 exec ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none \\
@@ -290,23 +283,14 @@ def _prepare(
 ) -> None:
     checking = "yes" if credentials.host_key else "accept-new"
     known = f"remote {credentials.host_key}\n" if credentials.host_key else ""
-    files = {
-        "user": (f"{credentials.user or 'git'}\n", 0o600),
-        "token": (f"{credentials.token}\n", 0o600),
-        "askpass": (_ASKPASS, 0o700),
-    }
+    files = git.credentials(credentials.user or "git", credentials.token)
     if address.is_ssh:
         files = {
             "key": (credentials.private_key, 0o600),
             "known_hosts": (known, 0o600),
             "ssh": (_SSH.format(checking=checking, address=at), 0o700),
         }
-    for name, (text, mode) in files.items():
-        path = folder / name
-        path.touch(mode=mode)
-        path.write_text(text)
-        give(path, identity)
-    give(folder, identity)
+    git.write_private(folder, files, identity)
 
 
 def _found(text: str) -> Found:
