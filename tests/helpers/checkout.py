@@ -213,4 +213,15 @@ def _python() -> str:
 
 def _seen_programs() -> Iterable[str]:
     shell = "sh env cat mv cp rm mkdir cksum dirname readlink sleep uname"
-    return [*shell.split(), "fossil", "git", "setpriv", "unshare", "flock", "initdb", "chromium"]
+    return [
+        *shell.split(),
+        "fossil",
+        "git",
+        "setpriv",
+        "unshare",
+        "flock",
+        "initdb",
+        "chromium",
+        "ssh",
+        "sshd",
+    ]
