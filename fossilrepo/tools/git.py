@@ -99,6 +99,20 @@ async def fetch_mirror(
     host = parts.netloc.rpartition("@")[2]
     address = urlunsplit(parts._replace(netloc=host))
     await asyncio.to_thread(_prepare, folder, user, secret, identity)
+    try:
+        await _fetch(address, folder, networks, limits, on_line, identity)
+    finally:
+        await asyncio.to_thread(_forget, folder)
+
+
+async def _fetch(
+    address: str,
+    folder: Path,
+    networks: Sequence[str],
+    limits: Limits,
+    on_line: OnLine | None,
+    identity: Identity | None,
+) -> None:
     async with CheckedProxy(networks) as proxy:
         secrets = {
             "GIT_ASKPASS": str(folder / "askpass"),
@@ -126,6 +140,12 @@ def _prepare(folder: Path, user: str, token: str, identity: Identity | None) -> 
     """The job's folder, with what answers git's questions in it."""
     folder.mkdir(mode=0o700)
     write_private(folder, credentials(user, token), identity)
+
+
+def _forget(folder: Path) -> None:
+    """What git got in with is not needed any more; the rest of the job may take long."""
+    for name in credentials("", ""):
+        (folder / name).unlink(missing_ok=True)
 
 
 def credentials(user: str, token: str) -> dict[str, tuple[str, int]]:
