@@ -33,15 +33,30 @@ _PROBE_SECONDS = 5.0
 _DEVICES = {"null": (1, 3), "urandom": (1, 9)}
 _CAPABILITIES = ("--bounding-set=-all,+sys_chroot", "--inh-caps=-all", "--no-new-privs")
 _MAP_SELF = ("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
-# $1: the jail; the rest: the server's own command line.
-_LAUNCHER = """set -eu
+# What Fossil has to say goes through a pipe with a name. Fossil 2.21 closes its standard error
+# after it wrote one warning there; SQLite then takes the number for a file and warns in the middle
+# of the answer, and that clone fails. The launcher holds both ends: nobody waits for a reader.
+_ERRORS = "dev/errors"
+_ERRORS_IN_THE_OPEN = "tmp/errors"  # without walls, the account may not write into `dev`
+_OWN_DEVICES = """mount -t tmpfs -o mode=755,size=64k none "$1/dev"
+touch "$1/dev/null" "$1/dev/urandom"
 mount --bind /dev/null "$1/dev/null"
 mount --bind /dev/urandom "$1/dev/urandom"
-cd "$1"
-shift
-"$@" &
+"""
+# $1: the jail; $2: the pipe; the rest: the server's own command line.
+_LAUNCHER = """set -eu
+%scd "$1"
+errors=$2
+shift 2
+rm -f "$errors"
+mkfifo -m 622 "$errors"
+exec 3<>"$errors"
+cat <&3 >&2 3>&- &
+reader=$!
+"$@" 3>&- &
 child=$!
-trap 'kill -TERM "$child"' TERM INT
+trap 'kill -TERM "$child" 2>/dev/null' TERM INT
+trap 'kill -KILL "$reader" 2>/dev/null || :; rm -f "$errors"' EXIT
 wait "$child"
 """
 
@@ -84,10 +99,6 @@ def prepare(repos: Path, identity: Identity | None) -> None:
     for folder in closed:
         folder.chmod(0o700)  # other accounts of the machine have no business in it
     (repos / "dev").mkdir(mode=0o755, exist_ok=True)
-    for name in _DEVICES:
-        place = repos / "dev" / name
-        if not os.path.lexists(place):
-            place.touch(mode=0o666)
     if identity is not None:
         _take_over(repos / ".store", identity)
 
@@ -107,17 +118,22 @@ def server_command(
     """
     server = ["fossil", "server", "--port", f"127.0.0.1:{port}", "--notfound", notfound_url]
     server += ["--nossl"]
-    if walls.kind != "none":
-        server += ["--chroot", str(repos)]
+    if walls.kind == "none":
+        pipe = _ERRORS_IN_THE_OPEN
+        server += ["--errorlog", str(repos / pipe)]
+    else:
+        pipe = _ERRORS
+        server += ["--errorlog", f"/{pipe}", "--chroot", str(repos)]
     server += [".served"]
-    argv: list[str] = []
     if walls.kind == "namespace":
-        argv = [*_MAP_SELF, "sh", "-c", _LAUNCHER, "sh", str(repos)]
-        argv += ["setpriv", *_CAPABILITIES, "--"]
+        launcher: tuple[str, ...] = (*_MAP_SELF, "sh", "-c", _LAUNCHER % _OWN_DEVICES, "sh")
+        server = ["setpriv", *_CAPABILITIES, "--", *server]
+    else:
+        launcher = ("sh", "-c", _LAUNCHER % "", "sh")
     # Fossil itself needs root to enter a chroot, and leaves it by itself.
     account = None if walls.kind == "chroot" else walls.account
     return Command(
-        (*argv, *server),
+        (*launcher, str(repos), pipe, *server),
         env=environment(),
         cwd=repos,
         user=account.uid if account else None,

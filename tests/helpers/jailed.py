@@ -73,11 +73,17 @@ def place() -> Iterator[Place]:
 
 
 @asynccontextmanager
-async def server(where: Place, walls: jail.Walls) -> AsyncIterator[str]:
-    """The address of a running jailed server; it and all its children end with the test."""
+async def server(
+    where: Place, walls: jail.Walls, said: bytearray | None = None
+) -> AsyncIterator[str]:
+    """The address of a running jailed server; it and all its children end with the test.
+
+    What it writes goes to `said`.
+    """
+    words = bytearray() if said is None else said
     port = free_port()
     command = jail.server_command(walls, where.repos, port, "/not-here")
-    running = await launch(command, lambda _fd, _data: None)
+    running = await launch(command, lambda _fd, data: words.extend(data))
     try:
         await until(lambda: listens(port), what="fossil server")
         yield f"http://127.0.0.1:{port}"

@@ -12,7 +12,8 @@ import pytest
 
 from fossilrepo.runtime.launch import Launched, launch
 from fossilrepo.tools import jail
-from fossilrepo.tools.identity import Identity, service_identity
+from fossilrepo.tools.identity import Identity, give, service_identity
+from fossilrepo.tools.openers import users_of
 from tests.helpers import jailed
 from tests.helpers.jailed import Place
 from tests.helpers.poll import until
@@ -168,6 +169,34 @@ async def test_without_any_wall_pages_are_served_by_an_ordinary_user(
     place.new("demo", fossil_template)
     async with jailed.server(place, walls) as url:
         assert (await jailed.get(f"{url}/demo/timeline"))[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["namespace", "chroot", "none"])
+async def test_what_fossil_warns_of_is_told_here_and_not_to_the_client(
+    place: Place, fossil_template: Path, kind: jail.Kind
+) -> None:
+    if kind == "chroot":
+        if os.geteuid() != 0:
+            pytest.skip("only root may use Fossil's own chroot")
+        jail._make_devices(place.repos)
+    file = place.new("demo", fossil_template)
+    jailed.sql(file, "PRAGMA journal_mode=wal")
+    jailed.sql(file, "INSERT OR REPLACE INTO config VALUES('backoffice-nodelay', 1, 0)")
+    said = bytearray()
+    async with jailed.server(place, jail.Walls(kind, "", place.identity, ()), said) as url:
+        code, words = await jailed.client(place, "clone", f"{url}/demo", "one.fossil", "--no-open")
+        assert code == 0, words
+        await until(lambda: not users_of(file), what="the end of the first clone's connections")
+        # A log that is left behind, as by a process that was killed: SQLite tells of it.
+        script = f"""import os, sqlite3; db = sqlite3.connect({str(file)!r})
+db.execute("INSERT INTO config VALUES('left-in-the-log', 1, 0)"); db.commit(); os._exit(0)"""
+        subprocess.run([sys.executable, "-c", script], check=True)
+        for left in (f"{file}-wal", f"{file}-shm"):
+            give(Path(left), place.identity)
+        code, words = await jailed.client(place, "clone", f"{url}/demo", "two.fossil", "--no-open")
+        assert code == 0 and "SQLITE" not in words, words
+        await until(lambda: b"frames from WAL file" in said, what="Fossil's warning in our log")
+    assert not (place.repos / "dev" / "errors").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no choice of account")
