@@ -114,6 +114,7 @@ async def _run(
         core.tasks.keep("rules for mirrors", services.mirror_rules.run)
         core.tasks.keep("webhooks", services.webhooks.run)
         core.tasks.keep("alerts", services.alerts.run)
+        core.tasks.keep("insights", services.insights.run)
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)

@@ -20,6 +20,7 @@ from fossilrepo.db.alerts import AlertStore
 from fossilrepo.db.backups import BackupStore
 from fossilrepo.db.engine import Database
 from fossilrepo.db.factors import FactorStore
+from fossilrepo.db.insights import InsightStore
 from fossilrepo.db.inventory import Inventory
 from fossilrepo.db.journal import AuditStore, JobStore
 from fossilrepo.db.logins import LoginStore
@@ -29,6 +30,7 @@ from fossilrepo.db.one_time import OneTimeStore
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
 from fossilrepo.db.repositories import RepositoryStore
+from fossilrepo.db.timeline import Timeline
 from fossilrepo.db.upstreams import UpstreamStore
 from fossilrepo.db.webhooks import WebhookStore
 from fossilrepo.errors import FossilrepoError
@@ -52,6 +54,7 @@ from fossilrepo.services.git_authors import GitAuthors
 from fossilrepo.services.grants import Grants
 from fossilrepo.services.health import Health
 from fossilrepo.services.imports import Imports
+from fossilrepo.services.insights import Insights
 from fossilrepo.services.invitations import Invitations
 from fossilrepo.services.issue_sync import IssueSync
 from fossilrepo.services.jobs import Jobs
@@ -211,8 +214,14 @@ async def open_core(
             settings, AlertStore(database), mirrors, upstreams, store, replication, health, links
         )
         health.more_checks.append(alerts.doctor)
+        insights = Insights(
+            InsightStore(database), Timeline(database), store, shelf, access, health
+        )
+        repos.before_purge.append(insights.forget)
+        repos.after_add.append(insights.changed)
         services = Services(
             settings=settings,
+            insights=insights,
             runs=runs,
             alerts=alerts,
             mirrors=Mirrors(settings, mirrors, store, access, runs, mirroring, keys, audit),
@@ -273,6 +282,7 @@ async def open_core(
             runs.changed,
             services.webhooks.changed,
             services.mirror_rules.changed,
+            insights.changed,
         ]
         resets.after_use.append(services.opening.sign_out_everywhere)
         accounts.after_ending.append(services.opening.sign_out_everywhere)

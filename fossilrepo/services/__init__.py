@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.grants import Grants
     from fossilrepo.services.health import Health
     from fossilrepo.services.imports import Imports
+    from fossilrepo.services.insights import Insights
     from fossilrepo.services.invitations import Invitations
     from fossilrepo.services.jobs import Jobs
     from fossilrepo.services.links import Links
@@ -78,3 +79,4 @@ class Services:
     upstreams: Upstreams
     webhooks: Webhooks
     alerts: Alerts
+    insights: Insights

@@ -66,6 +66,7 @@ class Repositories(Catalog):
         self._audit = audit
         self._protect: Callable[[str], Awaitable[None]] = _nothing
         self.before_purge: list[Callable[[Repository], Awaitable[None]]] = []
+        self.after_add: list[Callable[[Repository], Awaitable[None]]] = []
 
     def protected_by(self, protect: Callable[[str], Awaitable[None]]) -> None:
         """What is asked of a new file before it is served; nothing without it."""
@@ -175,6 +176,8 @@ class Repositories(Catalog):
         await self._audit.record(
             actor, action, draft.label, id=draft.id, visibility=draft.visibility
         )
+        for listener in self.after_add:
+            await listener(draft)
         return draft
 
     def _make_ours(self, path: Path, draft: Repository) -> fossil_db.Facts:

@@ -40,7 +40,22 @@ class Ticket:
 
     @property
     def is_closed(self) -> bool:
-        return self.status.lower().replace(" ", "").replace("'", "") in CLOSED
+        return is_closed(self.status)
+
+
+def is_closed(status: str) -> bool:
+    return status.lower().replace(" ", "").replace("'", "") in CLOSED
+
+
+def ticket_rows(db: sqlite3.Connection) -> list[tuple[str, object, object]]:
+    """Of each ticket: its status, when it was made (None: not kept) and last changed, in days."""
+    columns = _columns(db, "ticket")
+    if "tkt_mtime" not in columns:
+        return []
+    status = "status" if "status" in columns else "''"
+    made = "tkt_ctime" if "tkt_ctime" in columns else "NULL"
+    found = db.execute(f"SELECT {status}, {made}, tkt_mtime FROM ticket")  # noqa: S608 - our words
+    return [(_text(status), made, changed) for status, made, changed in found]
 
 
 def tickets(path: Path) -> list[Ticket]:

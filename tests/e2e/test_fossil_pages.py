@@ -33,7 +33,8 @@ async def test_tickets_and_wiki_are_edited_after_signing_in_to_fossil(
 
     await page.goto(f"{base}/wikiedit?name=Roof")
     await page.fill("textarea#wikiedit-content-editor", "Needs a *new* roof.")
-    await page.click("button.wikiedit-save")
+    async with page.expect_response("**/wikiajax/save"):
+        await page.click("button.wikiedit-save")
     await page.goto(f"{base}/wiki?name=Roof")
     assert "new" in await page.inner_text("body")
 
