@@ -19,6 +19,14 @@ KIND_WORDS: Mapping[str, str] = {
     "g": "tag change",
 }
 
+# What finds words in the timeline on SQLite, in one place: a database that comes from a replica
+# may have this one virtual table and no other.
+WORDS = "timeline_words"
+WORDS_SQL = (
+    f"CREATE VIRTUAL TABLE {WORDS} USING fts5(text, \"user\", content='timeline', "
+    "content_rowid='id', tokenize='unicode61 remove_diacritics 2', prefix='2 3')"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

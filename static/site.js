@@ -1,6 +1,6 @@
 /* What scripts add to pages that work without them: copy buttons, the progress of
-   an upload, open logs that stay open, the focus after a page was put in place, and a
-   form that sends itself. */
+   an upload, open logs that stay open, the focus after a page was put in place, the quick switcher,
+   and a form that sends itself. */
 "use strict";
 
 function prepare(root) {
@@ -92,6 +92,47 @@ document.addEventListener("htmx:afterSettle", (event) => {
     focusWhatMatters();
   }
 });
+
+/* The quick switcher: Ctrl-K (or Command-K), and arrows through what it lists. */
+function openGoals(event, goals) {
+  event.preventDefault();
+  const field = goals.querySelector("input");
+  if (!goals.open) goals.showModal();
+  field.select();
+  window.htmx.trigger(field, "open");
+}
+
+document.addEventListener("keydown", (event) => {
+  const goals = document.getElementById("goals");
+  if (!goals) return;
+  if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey) {
+    openGoals(event, goals);
+    return;
+  }
+  if (!goals.open || (event.key !== "ArrowDown" && event.key !== "ArrowUp")) return;
+  event.preventDefault();
+  const stops = [goals.querySelector("input"), ...goals.querySelectorAll(".goal-list a")];
+  const step = event.key === "ArrowDown" ? 1 : stops.length - 1;
+  stops[(stops.indexOf(document.activeElement) + step) % stops.length].focus();
+});
+
+/* Return takes the first goal: what was typed is most often the beginning of its name. */
+document.addEventListener("submit", (event) => {
+  const first = event.target.closest("#goals") && document.querySelector(".goal-list a");
+  if (!first) return;
+  event.preventDefault();
+  event.stopPropagation();
+  first.click();
+}, true);
+document.addEventListener("click", (event) => {
+  const goals = document.getElementById("goals");
+  if (goals && event.target.closest("[data-goals]") && !event.ctrlKey && !event.metaKey) {
+    event.stopPropagation();
+    openGoals(event, goals);
+    return;
+  }
+  if (goals?.open && (event.target === goals || event.target.closest(".goal-list a"))) goals.close();
+}, true);
 
 prepare(document);
 /* Before the page is wholly loaded, so that going back does not come here again. */

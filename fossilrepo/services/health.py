@@ -28,6 +28,7 @@ from fossilrepo.db.engine import Database
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import BackupState, Replica, RepositoryState, now
+from fossilrepo.runtime.proc import Usage, usage
 from fossilrepo.runtime.supervisor import ChildStatus
 from fossilrepo.runtime.tasks import Trouble
 from fossilrepo.services.backup_report import LATE_AFTER, LOCAL_ONLY, LOCAL_ONLY_HINT
@@ -113,6 +114,12 @@ class Health:
 
     def children(self) -> list[ChildStatus]:
         return self._children.status() if self._children else []
+
+    def usage(self) -> dict[str, Usage]:
+        """Of each program that runs, by its name, and of this process; asks the kernel."""
+        found = {one.name: usage(one.pid) for one in self.children() if one.pid}
+        # What is below us are the programs, which are told of by themselves.
+        return {"fossilrepo": usage(os.getpid(), alone=True), **found}
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether every needed child answers, and the names of those that do not."""

@@ -94,6 +94,10 @@ class Mirrors:
                 shown.append(Shown(mirror, owner, may))
         return shown
 
+    async def states(self) -> builtins.list[str]:
+        """Of all there are, for who runs the site."""
+        return sorted(str(one.standing.state) for one in await self._store.list())
+
     async def described(
         self, actor: Actor, repository_name: str | None = None
     ) -> dict[str, builtins.list[dict[str, Any]]]:

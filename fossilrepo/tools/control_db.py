@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fossilrepo.errors import Damaged
+from fossilrepo.insight import WORDS, WORDS_SQL
 from fossilrepo.tools.fossil_db import address
 
 _NEEDED = {"alembic_version", "repositories", "users"}
 _RUNS = ("trigger", "view")
+# What is read from the repositories again.
+_DERIVED = ("timeline", "insight_days", "insight_users", "insight_branches", "insights")
 # Who was signed in, links that make somebody an administrator, work of processes that are
 # gone, and rows about files that are in no replica.
 _PASSING = ("sessions", "one_time_tokens", "previews", "restorations", "drop_ins")
@@ -48,7 +51,7 @@ def look(path: Path) -> Control:
             raise _damaged(f"it has no table {missing[0]}")
         for kind, name, sql in schema:
             virtual = str(sql or "").lower().split()[:2] == ["create", "virtual"]
-            if kind in _RUNS or virtual:
+            if kind in _RUNS or (virtual and sql != WORDS_SQL):
                 raise _damaged(f"it has the {kind} {name}, which fossilrepo does not make")
         revision = db.execute("SELECT version_num FROM alembic_version").fetchone()
         secrets = db.execute("SELECT CAST(sync_secret AS BLOB) FROM users").fetchall()
@@ -61,7 +64,7 @@ def look(path: Path) -> Control:
 
 
 def forget_the_passing(path: Path) -> None:
-    """Take out what signs somebody in, and what was under way."""
+    """Take out what signs somebody in, what was under way, and what the files tell again."""
     with _open(path, "rw") as db:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
         db.execute("BEGIN IMMEDIATE")
@@ -69,6 +72,11 @@ def forget_the_passing(path: Path) -> None:
             if table in tables:
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of the names above
         db.execute("DELETE FROM jobs WHERE state IN ('queued', 'running')")
+        if WORDS in tables:  # it is made anew, and filled from the repositories
+            for table in _DERIVED:
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of the names above
+            db.execute(f"DROP TABLE {WORDS}")
+            db.execute(WORDS_SQL)
         db.execute("COMMIT")
 
 

@@ -19,20 +19,24 @@ from fossilrepo.web import (
     opening,
     pages_access,
     pages_account,
+    pages_activity,
     pages_audit,
     pages_backups,
     pages_entry,
     pages_exchange,
     pages_import,
+    pages_insights,
     pages_invited,
     pages_job,
     pages_mirrors,
     pages_orgs,
+    pages_overview,
     pages_people,
     pages_repositories,
     pages_repository,
     pages_restore,
     pages_rules,
+    pages_search,
     pages_settings,
     pages_system,
     pages_trash,
@@ -54,6 +58,7 @@ def make_app(services: Services, gateway: Gateway) -> web.Application:
     app[SERVICES], app[GATEWAY] = services, gateway
     app[pages_entry.SET_UP] = asyncio.Event()
     app[live.STREAMS] = set()
+    app[live.WATCH] = live.Watch()
     app[DOWNLOADS] = downloads = Downloads(services.jobs, services.settings.scratch)
     static = StaticFiles(resources.static())
     render.set_up(app, static)
@@ -74,12 +79,16 @@ def table() -> tuple[Route, ...]:
     return (
         *health.ROUTES,
         *api.ROUTES,
+        *pages_overview.ROUTES,
+        *pages_activity.ROUTES,
+        *pages_search.ROUTES,
         *pages_entry.ROUTES,
         *pages_invited.ROUTES,
         *pages_repositories.ROUTES,
         *pages_import.ROUTES,
         *pages_trash.ROUTES,
         *pages_repository.ROUTES,
+        *pages_insights.ROUTES,
         *opening.ROUTES,
         *pages_restore.ROUTES,
         *pages_settings.ROUTES,

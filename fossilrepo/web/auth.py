@@ -8,6 +8,7 @@ origin must be equal.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
 import re
@@ -76,9 +77,9 @@ async def recognise(visit: Visit) -> Visit:
     request, accounts = visit.request, visit.services.accounts
     authorization = request.headers.get("Authorization", "")
     if authorization and visit.form is not Form.PAGE:
-        scheme, _, token = authorization.partition(" ")
         tokens = visit.services.api_tokens
-        bearer = await tokens.bearer(token.strip()) if scheme.lower() == "bearer" else None
+        token = _token_of(authorization, reads=request.method in ("GET", "HEAD"))
+        bearer = await tokens.bearer(token) if token else None
         if bearer is None:
             raise NotSignedIn("this API token is not valid", hint="make one with api-token create")
         return replace(visit, user=bearer.user, scope=bearer.scope)
@@ -89,6 +90,22 @@ async def recognise(visit: Visit) -> Visit:
     if session is not None:
         await visit.services.access.picture()  # pages look different for who is alone here
     return replace(visit, session=session, user=session.user) if session else visit
+
+
+def _token_of(authorization: str, *, reads: bool) -> str:
+    """Of a bearer; for what only reads also as a password: feed readers know nothing else.
+
+    A browser would send a password by itself, so it is no proof for what changes something.
+    """
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    if scheme.lower() == "basic" and reads:
+        try:
+            return base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except ValueError:
+            return ""
+    return ""
 
 
 def require(visit: Visit, who: Who) -> None:

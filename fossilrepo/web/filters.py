@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from fossilrepo.insight import KIND_WORDS
 from fossilrepo.models import iso, now
 from fossilrepo.services.moments import write_time
 
@@ -161,8 +162,14 @@ def groups(text: str) -> str:
     return " ".join(text[at : at + 4] for at in range(0, len(text), 4))
 
 
+def kind(letters: str) -> str:
+    """The kind of an event, as people call it."""
+    return KIND_WORDS.get(letters, letters)
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
+    "kind": kind,
     "ago": ago,
     "lasting": lasting,
     "span": span,

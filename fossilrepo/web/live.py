@@ -1,13 +1,17 @@
-"""Pages that move by themselves: server-sent events of a mirror's run.
+"""Pages that move by themselves: server-sent events of a mirror's run, and of the whole host.
 
-Owns the streams: how many there may be, when they end, and what one event is: a piece of the
-page as it is now. The browser connects again by itself; nothing is lost when it does.
+Owns the streams: how many there may be, when they end, and what one event is. A run's events
+are pieces of its page; the host's say only that there is something new, which the page then
+asks for. The browser connects again by itself; nothing is lost when it does. While nobody
+looks, nothing is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -16,9 +20,11 @@ from fossilrepo.errors import Unavailable
 from fossilrepo.web import pages_mirrors, render
 from fossilrepo.web.visit import Route, Visit, Who
 
-MOST = 100  # streams at once
+MOST = 100  # streams of runs at once
+MOST_WATCHING = 1000  # open overviews at once
 LOOK_EVERY = 0.5  # seconds
 LONGEST = 600.0  # seconds; the browser connects again
+WATCH_EVERY = 2.0  # seconds
 BEAT_EVERY = 15.0  # seconds without an event, after which a sign of life is sent
 
 STREAMS: web.AppKey[set[asyncio.Task[None]]] = web.AppKey("streams", set)
@@ -27,8 +33,22 @@ STREAMS: web.AppKey[set[asyncio.Task[None]]] = web.AppKey("streams", set)
 async def mirror(visit: Visit) -> web.StreamResponse:
     """Events `standing` while a run lasts, then `end`."""
     known = await pages_mirrors.known(visit)  # who may not see it gets no stream
-    streams = visit.request.app[STREAMS]
-    if len(streams) >= MOST:
+    return await _stream(visit, visit.request.app[STREAMS], MOST, partial(_tell, known=known))
+
+
+async def host(visit: Visit) -> web.StreamResponse:
+    """Events `changed`, each with a number: something that the overview shows is another."""
+    watch = visit.request.app[WATCH]
+    return await _stream(visit, watch.streams, MOST_WATCHING, _beat)
+
+
+async def _stream(
+    visit: Visit,
+    streams: set[asyncio.Task[None]],
+    most: int,
+    tell: Callable[[Visit, web.StreamResponse], Awaitable[None]],
+) -> web.StreamResponse:
+    if len(streams) >= most:
         raise Unavailable("too many pages are watched at once", hint="load the page again")
     response = web.StreamResponse(
         headers={
@@ -45,12 +65,59 @@ async def mirror(visit: Visit) -> web.StreamResponse:
     streams.add(task)
     try:
         async with asyncio.timeout(LONGEST):
-            await _tell(visit, response, known)
+            await tell(visit, response)
     except (TimeoutError, ConnectionError):
         pass
     finally:
         streams.discard(task)
     return response
+
+
+async def _beat(visit: Visit, response: web.StreamResponse) -> None:
+    watch, pulse = visit.request.app[WATCH], visit.services.insights.pulse
+    watch.begin(visit)
+    before = visit.request.headers.get("Last-Event-ID", "")
+    number = int(before) if before.isascii() and before.isdigit() else pulse.number
+    while True:
+        now = await pulse.after(number, within=BEAT_EVERY)
+        if now == number:
+            await response.write(b": alive\n\n")
+            continue
+        number = now
+        await response.write(f"id: {number}\n".encode() + _event("changed", "look"))
+
+
+class Watch:
+    """Looks at the host for all open overviews together, while there is one."""
+
+    def __init__(self) -> None:
+        self.streams: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, visit: Visit) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look(visit), name="watch")
+
+    async def _look(self, visit: Visit) -> None:
+        seen, services = "", visit.services
+        while self.streams:
+            health = services.health
+            running, failed = await services.jobs.counts()
+            children = [(one.name, str(one.state)) for one in health.children()]
+            states = sorted(str(r.state) for r in services.replication.statuses().values())
+            text = repr((running, failed, children, states, await services.mirrors.states()))
+            if seen and text != seen:
+                services.insights.pulse.beat()
+            seen = text
+            await asyncio.sleep(WATCH_EVERY)
+
+    async def end(self) -> None:
+        tasks = {*self.streams, *({self._task} if self._task else ())}
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
 
 
 async def _tell(visit: Visit, response: web.StreamResponse, known: dict[str, Any]) -> None:
@@ -78,6 +145,7 @@ def _event(name: str, text: str) -> bytes:
 
 async def end_all(app: web.Application) -> None:
     """At the end of the host."""
+    await app[WATCH].end()
     streams = app[STREAMS].copy()
     for task in streams:
         task.cancel()
@@ -86,4 +154,9 @@ async def end_all(app: web.Application) -> None:
             await task
 
 
-ROUTES = (Route("GET", "/mirrors/{id}/events", Who.SIGNED_IN, mirror),)
+WATCH: web.AppKey[Watch] = web.AppKey("watch", Watch)
+
+ROUTES = (
+    Route("GET", "/mirrors/{id}/events", Who.SIGNED_IN, mirror),
+    Route("GET", "/events", Who.SIGNED_IN, host),
+)

@@ -1,4 +1,4 @@
-"""The ways in: first page, set-up link, sign-in, sign-out, and `/NAME` in a browser.
+"""The ways in: set-up link, sign-in, sign-out, and `/NAME` in a browser.
 
 Owns what a stranger sees. Says nothing about which logins or repositories exist.
 """
@@ -16,10 +16,6 @@ from fossilrepo.web.visit import Route, Visit, Who
 
 # Set once there is an administrator: that never ends, so it is asked until then only.
 SET_UP: web.AppKey[asyncio.Event] = web.AppKey("set up", asyncio.Event)
-
-
-async def first(visit: Visit) -> web.StreamResponse:
-    return render.see("/repos" if visit.user else "/login")
 
 
 async def sign_in_page(visit: Visit) -> web.StreamResponse:
@@ -125,7 +121,6 @@ async def to_repository(visit: Visit) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route("GET", "/", Who.PUBLIC, first),
     Route("GET", "/login", Who.PUBLIC, sign_in_page),
     Route("POST", "/login", Who.PUBLIC, sign_in),
     Route("POST", "/login/second", Who.PUBLIC, second),

@@ -5,6 +5,7 @@ Owns reading one repository. The Fossil password is shown only when asked for.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -14,10 +15,11 @@ from fossilrepo.models import Repository, RepositoryState
 from fossilrepo.rights import Role
 from fossilrepo.web import places, render
 from fossilrepo.web.hosts import opening
+from fossilrepo.web.readme import rendered
 from fossilrepo.web.safety import safety
 from fossilrepo.web.visit import Route, Visit, Who
 
-_CHECKINS = 15
+_CHECKINS = 8
 
 
 async def show(visit: Visit) -> web.StreamResponse:
@@ -53,7 +55,12 @@ async def _known(visit: Visit, repository: Repository) -> dict[str, Any]:
         "checkins": [],
         "natives": {},
         "unreadable": None,
+        "readme": None,
     }
+    kept = await visit.services.insights.of(repository)
+    if kept is not None and kept.readme is not None:
+        known["readme_name"] = kept.readme.name
+        known["readme"] = await asyncio.to_thread(rendered, kept.readme, links.repo_url(name))
     try:
         known["checkins"] = await repos.checkins(repository, _CHECKINS)
         if visit.actor.is_admin:

@@ -1,7 +1,7 @@
-"""How the host is doing, and who did what.
+"""How the host is doing.
 
-Owns the system page (children, disk, checks, jobs) and the activity page. Shows
-what was measured; judges nothing that the services did not.
+Owns the system page (children, disk, checks, jobs). Shows what was measured; judges
+nothing that the services did not.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from aiohttp import web
 
 from fossilrepo.web import render
 from fossilrepo.web.visit import Route, Visit, Who
-
-_ENTRIES, _MOST_ENTRIES = 100, 1000
 
 
 async def system(visit: Visit) -> web.StreamResponse:
@@ -40,23 +38,7 @@ async def children(visit: Visit) -> web.StreamResponse:
     return render.page(visit, "piece_children.html", children=visit.services.health.children())
 
 
-async def activity(visit: Visit) -> web.StreamResponse:
-    limit = max(1, visit.number("limit", _ENTRIES, _MOST_ENTRIES))
-    subject, person = visit.query("subject").strip(), visit.query("person").strip()
-    entries = await visit.services.audit.recent(subject=subject, actor=person, limit=limit)
-    return render.page(
-        visit,
-        "activity.html",
-        entries=entries,
-        subject=subject,
-        person=person,
-        limit=limit,
-        most=_MOST_ENTRIES,
-    )
-
-
 ROUTES = (
     Route("GET", "/system", Who.ADMIN, system),
     Route("GET", "/system/children", Who.ADMIN, children),
-    Route("GET", "/activity", Who.ADMIN, activity),
 )

@@ -69,7 +69,7 @@ class Writer:
     async def branch(self) -> None:
         await self.commit("--branch", f"branch-{self.number}")
         if self.chance.random() < 0.5:
-            await self.run("update", "trunk")
+            await self.run("update", self.chance.choice(await self.checkins()))
 
     async def wiki(self) -> None:
         file = self.here.tmp_path / "page.md"

@@ -26,7 +26,7 @@ PUBLIC = {
     *("GET /healthz", "GET /readyz", "GET /metrics", "GET /internal/tls-ask", "GET /robots.txt"),
     *("GET /invite/{token}", "POST /invite/{token}", "GET /reset/{token}", "POST /reset/{token}"),
     *("GET /forgot", "POST /forgot"),
-    "GET /badge/{name}/mirror.svg",
+    *("GET /badge/{name}/mirror.svg", "GET /repos/{name}/activity.atom"),
     *("GET /api/v1/openapi.json", "GET /{name:[a-z0-9-]+}", "GET /static/{rest:.+}"),
 }
 # All others, by how they begin; the first that fits counts. Of the repositories, the
@@ -41,7 +41,8 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"GET /jobs/", Who.SIGNED_IN),
     (r"GET (/api/v1)?/audit(/|$)", Who.SIGNED_IN),
     (r"\w+ /backups/-/(gone|previews)/", Who.SIGNED_IN),
-    (r"\w+ /(people|system|backups|activity)(/|$)", Who.ADMIN),
+    (r"GET /(activity|activity.atom|search|events|overview)(/|$)", Who.SIGNED_IN),
+    (r"\w+ /(people|system|backups)(/|$)", Who.ADMIN),
     (r"POST /api/v1/organizations$", Who.ADMIN),
     (r"\w+ /api/v1/(organizations|where|account|tokens)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
@@ -91,6 +92,8 @@ def refused(answer: Answer) -> bool:
 
 
 async def ask(browser: Browser, route: Route) -> Answer:
+    if path(route).endswith("/events"):  # a stream that lasts
+        return await browser.ask("HEAD", path(route))
     if not route.changes:
         return await browser.get(path(route))
     if route.form is Form.JSON:

@@ -122,11 +122,3 @@ async def test_the_api_gives_pages_of_a_search(site: Site) -> None:
     path = f"/api/v1/audit?action=thing.&limit=2&before={first['older']}"
     rest = json.loads((await browser.get(path, headers)).text)
     assert [entry["subject"] for entry in rest["entries"]] == ["n0"] and rest["older"] is None
-
-
-async def test_the_activity_page_leads_to_the_audit_log(site: Site) -> None:
-    browser = await site.admin()
-    assert 'href="/audit"' in (await browser.get("/activity")).text
-    await site.person("bob")
-    page = (await (await site.browser().sign_in("bob")).get("/repos")).text
-    assert 'href="/audit"' not in page

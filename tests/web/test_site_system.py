@@ -85,19 +85,6 @@ async def test_the_system_page(site: Site) -> None:
     assert piece.text.lstrip().startswith('<div id="children"')
 
 
-async def test_activity_is_shown_and_narrowed(site: Site) -> None:
-    browser = await site.admin()
-    await site.services.repos.create(ADMIN, "museum")
-    await site.services.repos.create(ADMIN, "tools")
-    page = (await browser.get("/activity")).text
-    assert "museum" in page and "tools" in page
-    narrowed = (await browser.get("/activity?subject=museum&person=ada")).text
-    assert "museum" in narrowed and ">tools<" not in narrowed
-    assert "Nothing found" in (await browser.get("/activity?subject=nothing")).text
-    short = (await browser.get("/activity?limit=1")).text
-    assert "/activity?limit=3" in short
-
-
 async def test_every_answer_has_an_id_of_ours_and_closed_headers(site: Site) -> None:
     browser = await site.admin()
     seen = set()

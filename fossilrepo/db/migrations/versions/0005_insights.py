@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from fossilrepo.db.tables import Moment
+from fossilrepo.insight import WORDS_SQL
 
 revision = "0005"
 down_revision = "0004"
@@ -98,11 +99,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("day", name=op.f("pk_disk_days")),
     )
     if op.get_bind().dialect.name == "sqlite":
-        op.execute(
-            """CREATE VIRTUAL TABLE timeline_words USING fts5(
-                 text, "user", content='timeline', content_rowid='id',
-                 tokenize='unicode61 remove_diacritics 2', prefix='2 3')"""
-        )
+        op.execute(WORDS_SQL)
     else:
         op.execute(
             """CREATE INDEX timeline_words ON timeline
