@@ -22,6 +22,7 @@ PAGES = [
     *("/orgs", "/orgs/main", "/orgs/main/teams/docs", "/repos/tools/access", "/account/where"),
     *("/people/ada/where", "/people/-/natives"),
     *("/backups", "/backups/-/forecast", "/backups/-/trials", "/backups/-/control"),
+    *("/", "/activity", "/search?q=tools", "/repos/tools/insights"),
     *("/repos/tools/backups", "/repos/tools/backups/moment", "/repos/tools/backups/in-place"),
 ]
 
