@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 
-from tests.helpers.host import PASSWORD, Host
+from tests.helpers.host import PASSWORD, Checkout, Host
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -209,3 +211,61 @@ async def test_a_repository_cannot_use_the_session(chromium: Browser, host: Host
             await page.evaluate(script, f"http://localhost:{host.port}/repos/-/new")
         await page.goto(f"http://localhost:{host.port}/repos?q=stolen")
         assert "Nothing found" in await page.content()
+
+
+async def test_the_quick_switcher_goes_anywhere_by_keyboard(chromium: Browser, host: Host) -> None:
+    async with signed_in(chromium, host) as page:
+        await page.wait_for_selector("h1:has-text('Repositories')")
+        await page.keyboard.press("Control+k")
+        await page.wait_for_selector("#goal-list a")
+        await page.keyboard.type("tools")
+        first = page.locator("#goal-list a", has_text="tools").first
+        await first.wait_for()
+        await page.wait_for_function(
+            "document.querySelector('#goal-list a').getAttribute('href') === '/repos/tools'"
+        )
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("h1:has-text('tools')")
+        assert page.url.endswith("/repos/tools")
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("zzz nothing zzz")
+        await page.wait_for_selector("text=in everything")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("h1:has-text('Search')")
+        assert "/search?q=zzz" in page.url
+        await page.click("a[data-goals]")
+        assert await page.locator("#goals").evaluate("one => one.open")
+        await page.keyboard.press("Escape")
+        assert not await page.locator("#goals").evaluate("one => one.open")
+
+
+async def test_an_open_overview_shows_a_push_by_itself(
+    chromium: Browser, host: Host, tmp_path: Path
+) -> None:
+    url = f"http://ada:{host.fossil_password('ada', 'tools')}@127.0.0.1:{host.port}/tools"
+    checkout = await asyncio.to_thread(Checkout.cloned, url, tmp_path / "work", "ada")
+    async with signed_in(chromium, host) as page:
+        await page.goto("/")
+        async with page.expect_response("**/events"):
+            await page.reload()
+        await asyncio.to_thread(checkout.commit, "saw.txt", "sharp", "A saw that sings")
+        await asyncio.to_thread(checkout.push)
+        await page.wait_for_selector("text=A saw that sings", timeout=10_000)
+        await page.click("text=All activity")
+        await page.wait_for_selector("text=A saw that sings")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_a_fault_that_axe_finds(
+    chromium: Browser, host: Host, scheme: Literal["light", "dark"]
+) -> None:
+    async with signed_in(chromium, host, color_scheme=scheme) as page:
+        found: dict[str, list[str]] = {}
+        for path in PAGES:
+            await page.goto(path)
+            results = await Axe().run(page)
+            for one in results.response["violations"]:
+                where = [node["html"][:200] for node in one["nodes"][:3]]
+                found.setdefault(f"{one['id']}: {one['help']}", []).append(f"{path}: {where}")
+        assert found == {}
