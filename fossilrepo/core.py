@@ -46,6 +46,7 @@ from fossilrepo.services.api_tokens import ApiTokens
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.audit_log import AuditLog
 from fossilrepo.services.bring_back import LARGEST, BringBack
+from fossilrepo.services.demo import Demo
 from fossilrepo.services.drift import Drift
 from fossilrepo.services.elevation import Elevations
 from fossilrepo.services.folder import Folder
@@ -222,6 +223,7 @@ async def open_core(
         services = Services(
             settings=settings,
             insights=insights,
+            demo=Demo(fossil, shelf),
             runs=runs,
             alerts=alerts,
             mirrors=Mirrors(settings, mirrors, store, access, runs, mirroring, keys, audit),

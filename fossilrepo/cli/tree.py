@@ -20,9 +20,11 @@ from fossilrepo.cli import (
     backup,
     config,
     context,
+    demo,
     doctor,
     grant,
     imports,
+    insights,
     invitations,
     mail,
     mirror,
@@ -50,6 +52,7 @@ app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 repo.app.command("import")(imports.import_)
+repo.app.command("insights")(insights.insights)
 repo.app.add_typer(trash.app, name="trash")
 app.add_typer(repo.app, name="repo")
 app.add_typer(backup.app, name="backup")
@@ -72,6 +75,8 @@ mirror.app.add_typer(mirror_rule.authors, name="author")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(upstream.app, name="upstream")
 app.add_typer(webhook.app, name="webhook")
+app.command("demo")(demo.demo)
+app.command("activity")(insights.activity)
 app.command("audit")(audit.audit)
 app.add_typer(config.app, name="config")
 

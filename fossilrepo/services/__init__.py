@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.api_tokens import ApiTokens
     from fossilrepo.services.audit import Audit
     from fossilrepo.services.audit_log import AuditLog
+    from fossilrepo.services.demo import Demo
     from fossilrepo.services.elevation import Elevations
     from fossilrepo.services.git_authors import GitAuthors
     from fossilrepo.services.grants import Grants
@@ -80,3 +81,4 @@ class Services:
     webhooks: Webhooks
     alerts: Alerts
     insights: Insights
+    demo: Demo

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fossilrepo.db.insights import InsightStore
 from fossilrepo.db.repositories import RepositoryStore
@@ -133,8 +133,16 @@ class Insights:
     # Telling
 
     async def of(self, repository: Repository) -> Kept | None:
-        """What is known of a repository that the caller was let to; None: not read yet."""
-        return await self._store.of(repository.id)
+        """What is known of a repository that the caller was let to; None: not read yet.
+
+        The addresses of our own people count beside those that the repository knows.
+        """
+        kept = await self._store.of(repository.id)
+        if kept is None:
+            return None
+        users = (await self._access.directory()).users.values()
+        ours = {user.login: user.email.lower() for user in users if user.email}
+        return replace(kept, contacts={**kept.contacts, **ours})
 
     async def days(
         self, actor: Actor | None, since: int, *, org: str = ""

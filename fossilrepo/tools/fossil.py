@@ -136,6 +136,12 @@ class Fossil:
             [verb, *options, "--args", "-"], limits, stdin=f"{url}\n".encode(), on_line=on_line
         )
 
+    async def on_file(self, path: Path, login: str, *words: str, stdin: bytes = b"") -> None:
+        """One of Fossil's own commands on a repository, as this user of it."""
+        argv = [*words[:3], *(["-"] if stdin else []), *words[3:]]
+        done = await self._run([*argv, "-R", str(path), "--user", login], Limits(), stdin=stdin)
+        _expect(done, f"fossil {words[0]} {words[1]} failed on {path.name}")
+
     async def rebuild(self, path: Path, limits: Limits | None = None) -> None:
         """Derive everything again from the artifacts. Drops tables that are not Fossil's."""
         done = await self._run(["rebuild", str(path)], limits or Limits(seconds=3600))

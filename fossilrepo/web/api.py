@@ -21,6 +21,7 @@ from fossilrepo.web import (
     api_backups,
     api_bridge,
     api_exchange,
+    api_insights,
     api_people,
     api_persons,
     auth,
@@ -267,6 +268,7 @@ CALLS = (
     *api_backups.CALLS,
     *api_bridge.CALLS,
     *api_exchange.CALLS,
+    *api_insights.CALLS,
     Call(
         "GET",
         "/openapi.json",

@@ -72,6 +72,11 @@ class Filters:
         return f"{path}?{query}" if query else path
 
 
+def older(last: Event) -> str:
+    """What stands as `before` in the address of the list that goes on after this event."""
+    return f"{last.at.isoformat()}_{last.id}"
+
+
 def _before(text: str) -> tuple[datetime, int] | None:
     at, _, number = text.rpartition("_")
     try:
@@ -87,8 +92,7 @@ async def activity(visit: Visit) -> web.StreamResponse:
     more = ""
     if len(events) > PER_PAGE:
         events = events[:PER_PAGE]
-        last = events[-1]
-        more = filters.url(before=f"{last.at.isoformat()}_{last.id}")
+        more = filters.url(before=older(events[-1]))
     return render.page(
         visit, "activity.html", events=events, filters=filters, more=more, kinds=KIND_WORDS
     )

@@ -47,6 +47,7 @@ TABLE: tuple[tuple[str, Who], ...] = (
     (r"\w+ /api/v1/(organizations|where|account|tokens)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/backup/previews", Who.SIGNED_IN),
     (r"\w+ /api/v1/(repositories|imports|trash|jobs|invitations)(/|$)", Who.SIGNED_IN),
+    (r"GET /api/v1/activity$", Who.SIGNED_IN),
     (r"\w+ /api/v1/(mirrors|mirror-rules|upstreams|webhooks|deliveries)(/|$)", Who.SIGNED_IN),
     (r"\w+ /api/v1/(backup|elevations|natives|users|status|doctor|mail|alerts)(/|$)", Who.ADMIN),
 )
