@@ -165,6 +165,12 @@ class InsightStore:
         async with self._db.read() as connection:
             return _by_day((await connection.execute(query)).all())
 
+    async def size_of_all(self) -> int:
+        """Bytes of every repository, those in the trash counted."""
+        async with self._db.read() as connection:
+            found = await connection.execute(select(func.sum(repositories.c.size_bytes)))
+            return int(found.scalar_one() or 0)
+
     async def disk(self, since: int) -> list[DiskDay]:
         """Oldest first."""
         query = select(disk_days).where(disk_days.c.day >= since).order_by(disk_days.c.day)

@@ -126,9 +126,11 @@ class Insights:
         await self._store.forget(repository.id)
 
     async def _note_disk(self) -> None:
-        disk = self._health.disk()
-        size = sum(row.size_bytes for row in await self._repositories.all())
-        await self._store.keep_disk(DiskDay(now().toordinal(), size, disk.free, disk.total))
+        await self._store.keep_disk(await self._disk_now())
+
+    async def _disk_now(self) -> DiskDay:
+        disk, size = self._health.disk(), await self._store.size_of_all()
+        return DiskDay(now().toordinal(), size, disk.free, disk.total)
 
     # Telling
 
@@ -165,8 +167,10 @@ class Insights:
         return await self._timeline.search(readable, wanted, asked or Asked(), limit)
 
     async def storage(self) -> Storage:
-        days = await self._store.disk(now().toordinal() - FORECAST_DAYS)
-        return Storage(tuple(days), days_until_full(days))
+        today = await self._disk_now()
+        before = await self._store.disk(today.day - FORECAST_DAYS)
+        days = (*(one for one in before if one.day != today.day), today)
+        return Storage(days, days_until_full(days))
 
 
 def contributors(kept: Kept) -> list[Contributor]:

@@ -28,6 +28,7 @@ _BIGGEST = 10
 _READMES = ("readme.md", "readme.markdown", "readme.txt", "readme", "readme.wiki", "readme.rst")
 _ADDRESS = re.compile(r"[^\s<>@]+@[^\s<>@]+\.[^\s<>@]+")
 _TAG = re.compile(r"<[^<>]*>")
+_LINK = re.compile(r"\[[0-9a-f]{10,64}\|([^\]|]*)\]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_QUERY = 500
 _T = TypeVar("_T")
@@ -140,7 +141,8 @@ def _plain_text(kind: str, text: str) -> str:
         verb = {"+": "Added", "-": "Deleted", ":": "Edited"}.get(text[:1])
         return f"{verb} wiki page: {text[1:]}" if verb else text
     if kind in ("t", "g"):
-        return " ".join(unescape(_TAG.sub("", text)).split())
+        plain = unescape(_TAG.sub("", text))
+        return " ".join(_LINK.sub(r"[\1]", plain).split())
     return text.strip()
 
 

@@ -81,12 +81,12 @@ def bars(
         tall = max(tall, 1.5) if value else 0
         x = round(index * wide, 1)
         marks.append(
-            f'<rect class="bar" x="{x}" y="{height - tall}" width="{round(wide * 0.8, 1)}"'
+            f'<rect class="column" x="{x}" y="{height - tall}" width="{round(wide * 0.8, 1)}"'
             f' height="{tall}"><title>{escape(name)}: {escape(told(value))}</title></rect>'
         )
         if index % every == 0:
-            middle = round(x + wide * 0.4, 1)
-            marks.append(f'<text class="mid" x="{middle}" y="{height + 16}">{escape(name)}</text>')
+            where = f'x="{x}"' if index == 0 else f'class="mid" x="{round(x + wide * 0.4, 1)}"'
+            marks.append(f'<text {where} y="{height + 16}">{escape(name)}</text>')
     marks.append(f'<line class="axis" x1="0" x2="600" y1="{height}" y2="{height}"/>')
     rows = tuple((name, told(value)) for name, value in values)
     return Chart(_svg("bars", 600, height + 20, label, marks), heads, rows)
