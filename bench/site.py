@@ -69,7 +69,7 @@ async def pages(where: Path) -> Rows:
 
 async def _fill(site: Site, count: int) -> int:
     """Rows as reading real files would leave them; `r1` has a file too."""
-    chance, events = random.Random(count), 0  # noqa: S311 - numbers of a benchmark
+    chance, events = random.Random(count), 0
     store = site.services.insights._store
     await site.services.repos.create(HOST, "r1", title="The first")
     for number in range(2, count + 1):

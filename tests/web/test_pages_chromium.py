@@ -222,7 +222,7 @@ async def test_the_quick_switcher_goes_anywhere_by_keyboard(chromium: Browser, h
         first = page.locator("#goal-list a", has_text="tools").first
         await first.wait_for()
         await page.wait_for_function(
-            "document.querySelector('#goal-list a').getAttribute('href') === '/repos/tools'"
+            "() => document.querySelector('#goal-list a').getAttribute('href') === '/repos/tools'"
         )
         await page.keyboard.press("Enter")
         await page.wait_for_selector("h1:has-text('tools')")
