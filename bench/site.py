@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.bridge import imported
 from bench.host import Rows, _pss, folder, quantiles
 from fossilrepo.config import Settings
 from fossilrepo.db.insights import InsightStore
@@ -127,15 +127,7 @@ async def _keep(store: InsightStore, row: Repository, chance: random.Random) -> 
 
 async def insights(where: Path) -> Rows:
     """A repository with 5,000 check-ins, from nothing and after one more."""
-    file = where / "large.fossil"
-    script = Path(__file__).with_name("history.py")
-    with (where / "stream").open("wb") as out:
-        words = [sys.executable, str(script), "--checkins", "5000", "--megabytes", "20"]
-        subprocess.run(words, stdout=out, check=True)
-    with (where / "stream").open("rb") as given:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(where), "USER": "bench"}
-        command = ["fossil", "import", "--git", "--admin-user", "fossilrepo", str(file)]
-        subprocess.run(command, stdin=given, stdout=subprocess.DEVNULL, check=True, env=environment)
+    file = await asyncio.to_thread(imported, where)
     rows: Rows = []
     async with served(roomy(Settings(data_dir=str(where / "large")))) as site:
         job = await site.services.imports.file(HOST, "large", file)
@@ -150,7 +142,7 @@ async def insights(where: Path) -> Rows:
         began = time.perf_counter()
         await site.services.insights.refresh(row)
         rows.append(("insights: read and kept, from nothing", _ms(time.perf_counter() - began)))
-        committer = await asyncio.to_thread(Committer, path, where / "checkout")
+        committer = await asyncio.to_thread(Committer, path, where / "checkout", "ada")
         samples = []
         for number in range(10):
             await asyncio.to_thread(committer.commit, f"one more {number}")

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fossilrepo.db import timeline as events
@@ -151,15 +151,9 @@ class InsightStore:
         self, readable: Readable | None, since: int, *, org: str = ""
     ) -> dict[int, dict[str, int]]:
         """Day to kind to number of events, in all repositories that may be read."""
-        conditions = [insight_days.c.day >= since, repositories.c.name.is_not(None)]
-        if readable is not None:
-            conditions.append(readable.condition())
-        if org:
-            conditions.append(repositories.c.org == org)
         query = (
             select(insight_days.c.day, insight_days.c.kind, func.sum(insight_days.c.count))
-            .join(repositories, repositories.c.id == insight_days.c.repository_id)
-            .where(and_(*conditions))
+            .where(insight_days.c.day >= since, _is_shown(readable, org))
             .group_by(insight_days.c.day, insight_days.c.kind)
         )
         async with self._db.read() as connection:
@@ -176,6 +170,19 @@ class InsightStore:
         query = select(disk_days).where(disk_days.c.day >= since).order_by(disk_days.c.day)
         async with self._db.read() as connection:
             return [DiskDay(**row._mapping) for row in await connection.execute(query)]
+
+
+def _is_shown(readable: Readable | None, org: str) -> ColumnElement[bool]:
+    """The days of repositories that have a name and may be read; most often that is all."""
+    if readable is None and not org:
+        unnamed = select(repositories.c.id).where(repositories.c.name.is_(None))
+        return insight_days.c.repository_id.not_in(unnamed)
+    conditions: list[ColumnElement[bool]] = [repositories.c.name.is_not(None)]
+    if readable is not None:
+        conditions.append(readable.condition())
+    if org:
+        conditions.append(repositories.c.org == org)
+    return insight_days.c.repository_id.in_(select(repositories.c.id).where(*conditions))
 
 
 def _values(read: Read) -> dict[str, Any]:

@@ -80,7 +80,7 @@ insight_days = Table(
     Column("day", Integer, primary_key=True),  # its ordinal, in UTC
     Column("kind", String(2), primary_key=True),
     Column("count", Integer, nullable=False),
-    Index("ix_insight_days_day", "day"),
+    Index("ix_insight_days_day", "day", "kind", "repository_id", "count"),  # sums from it alone
 )
 
 insight_users = Table(

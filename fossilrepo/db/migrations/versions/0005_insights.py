@@ -60,7 +60,9 @@ def upgrade() -> None:
         _of_repository("insight_days"),
         sa.PrimaryKeyConstraint("repository_id", "day", "kind", name=op.f("pk_insight_days")),
     )
-    op.create_index("ix_insight_days_day", "insight_days", ["day"])
+    op.create_index(
+        "ix_insight_days_day", "insight_days", ["day", "kind", "repository_id", "count"]
+    )
     op.create_table(
         "insight_users",
         _repository(),
