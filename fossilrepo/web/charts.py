@@ -34,15 +34,16 @@ def calendar(counts: Mapping[int, int], today: date, word: str) -> Chart:
     days = [first + timedelta(days=n) for n in range((today - first).days + 1)]
     step = _CELL + _GAP
     most = max((counts.get(one.toordinal(), 0) for one in days), default=0)
-    cells, months, shown = [], [], 0
+    cells, months, shown = _ground(len(days), step), [], 0
     for index, one in enumerate(days):
         count = counts.get(one.toordinal(), 0)
         x, y = _LEFT + index // 7 * step, _TOP + one.weekday() * step
-        cells.append(
-            f'<rect class="shade{_shade(count, most)}" x="{x}" y="{y}" width="{_CELL}"'
-            f' height="{_CELL}" rx="2"><title>{count:,} {_many(word, count)} on {one}'
-            "</title></rect>"
-        )
+        if count:
+            cells.append(
+                f'<rect class="s{_shade(count, most)}" x="{x}" y="{y}" width="{_CELL}"'
+                f' height="{_CELL}" rx="2"><title>{count:,} {_many(word, count)} on {one}'
+                "</title></rect>"
+            )
         if one.day <= 7 and one.weekday() == 0 and index // 7 < WEEKS - 1:
             months.append(f'<text x="{x}" y="11">{one:%b}</text>')
         shown += count
@@ -61,6 +62,15 @@ def calendar(counts: Mapping[int, int], today: date, word: str) -> Chart:
         ("Month", _many(word, 2).capitalize()),
         tuple((month, f"{count:,}") for month, count in by_month.items()),
     )
+
+
+def _ground(days: int, step: int) -> list[str]:
+    """Days without anything, all in one shape: most pictures are mostly that."""
+    cell = f"h{_CELL}v{_CELL}h-{_CELL}z"
+    squares = "".join(
+        f"M{_LEFT + index // 7 * step} {_TOP + index % 7 * step}{cell}" for index in range(days)
+    )
+    return [f'<path class="s0" d="{squares}"/>']
 
 
 def bars(
@@ -133,7 +143,7 @@ def week(hours: Sequence[int], label: str) -> Chart:
         for hour in range(24):
             count = hours[day * 24 + hour]
             marks.append(
-                f'<rect class="shade{_shade(count, most)}" x="{_LEFT + hour * (wide + 2)}"'
+                f'<rect class="s{_shade(count, most)}" x="{_LEFT + hour * (wide + 2)}"'
                 f' y="{14 + day * step}" width="{wide}" height="{step - 3}" rx="2">'
                 f"<title>{name} {hour:02}:00 UTC: {count:,}</title></rect>"
             )

@@ -170,6 +170,7 @@ def kind(letters: str) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     "size": size,
     "kind": kind,
+    "plain": plain,
     "ago": ago,
     "lasting": lasting,
     "span": span,

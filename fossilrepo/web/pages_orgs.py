@@ -13,7 +13,7 @@ from aiohttp import web
 from fossilrepo.errors import FossilrepoError, InvalidInput
 from fossilrepo.rights import Grant, MemberRole, Role, role_of
 from fossilrepo.services.organizations import OrganizationDetail, TeamDetail
-from fossilrepo.web import forms, render
+from fossilrepo.web import forms, pages_overview, render
 from fossilrepo.web.visit import Route, Visit, Who
 
 _ORG, _TEAM = "/orgs/{org}", "/orgs/{org}/teams/{team}"
@@ -41,7 +41,14 @@ async def show(visit: Visit) -> web.StreamResponse:
 
 async def _known(visit: Visit, name: str) -> dict[str, Any]:
     detail = await visit.services.organizations.show(visit.actor, name)
-    return {"org": detail.org, "detail": detail, "roles": list(Role), "at": ""}
+    days = await pages_overview.year(visit, detail.org.name)
+    return {
+        "org": detail.org,
+        "detail": detail,
+        "roles": list(Role),
+        "at": "",
+        "calendar": pages_overview.calendar(days) if days else None,
+    }
 
 
 async def _again(

@@ -62,14 +62,12 @@ async def piece(visit: Visit) -> web.StreamResponse:
 
 async def known(visit: Visit) -> dict[str, Any]:
     """What the page shows to this visitor."""
-    insights, today = visit.services.insights, now().date()
-    since = today.toordinal() - 7 * charts.WEEKS
+    today = now().date()
     days, events = await asyncio.gather(
-        insights.days(visit.reader, since),
-        insights.events(visit.reader, Asked(kinds=_SHOWN), _EVENTS),
+        year(visit), visit.services.insights.events(visit.reader, Asked(kinds=_SHOWN), _EVENTS)
     )
     told: dict[str, Any] = {
-        "calendar": charts.calendar(_totals(days), today, "event"),
+        "calendar": calendar(days),
         "events": events,
         "week": _sums(days, today.toordinal() - 6),
         "last_week": _sums(days, today.toordinal() - 13, today.toordinal() - 7),
@@ -77,6 +75,16 @@ async def known(visit: Visit) -> dict[str, Any]:
     if visit.user is not None and visit.user.is_admin:
         told |= await _host(visit)
     return told
+
+
+async def year(visit: Visit, org: str = "") -> dict[int, dict[str, int]]:
+    """Day to kind to number of events, in all that the visitor may read or one organization."""
+    since = now().date().toordinal() - 7 * charts.WEEKS
+    return await visit.services.insights.days(visit.reader, since, org=org)
+
+
+def calendar(days: Mapping[int, Mapping[str, int]]) -> charts.Chart:
+    return charts.calendar(_totals(days), now().date(), "event")
 
 
 def _totals(days: Mapping[int, Mapping[str, int]]) -> dict[int, int]:

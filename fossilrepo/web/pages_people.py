@@ -11,6 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from fossilrepo.errors import FossilrepoError, InvalidInput
+from fossilrepo.insight import Asked
+from fossilrepo.models import User
 from fossilrepo.services.people_import import MOST_BYTES
 from fossilrepo.web import forms, render
 from fossilrepo.web.visit import Route, Visit, Who
@@ -153,7 +155,13 @@ async def _known(visit: Visit) -> dict[str, Any]:
         "profile": profile,
         "collides": await services.people.collisions(visit.actor, login) if looks else None,
         "entries": await services.audit.recent(actor=login, limit=10),
+        "events": await services.insights.events(visit.reader, _done_by(profile.user), 8),
     }
+
+
+def _done_by(user: User) -> Asked:
+    """In repositories, under the login or, as imports from Git have it, the e-mail address."""
+    return Asked(users=(user.login, *((user.email,) if user.email else ())))
 
 
 async def _again(visit: Visit, error: FossilrepoError, form: forms.Fields) -> web.StreamResponse:

@@ -7,9 +7,11 @@ nothing that the services did not.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from aiohttp import web
 
+from fossilrepo.config import masked
 from fossilrepo.web import render
 from fossilrepo.web.visit import Route, Visit, Who
 
@@ -28,14 +30,24 @@ async def system(visit: Visit) -> web.StreamResponse:
         disk=health.disk(),
         data=visit.services.settings.data,
         jobs=jobs,
+        usage=await asyncio.to_thread(health.usage),
+        configuration=_sections(masked(visit.services.settings)),
     )
+
+
+def _sections(shown: dict[str, Any]) -> dict[str, Any]:
+    """Key to value by section, those outside of one first; secrets are masked already."""
+    plain = {key: value for key, value in shown.items() if not isinstance(value, dict)}
+    return {"": plain} | {key: value for key, value in shown.items() if isinstance(value, dict)}
 
 
 async def children(visit: Visit) -> web.StreamResponse:
     """The part of the system page that renews itself."""
     if not visit.is_htmx:
         return render.see("/system")
-    return render.page(visit, "piece_children.html", children=visit.services.health.children())
+    health = visit.services.health
+    usage = await asyncio.to_thread(health.usage)
+    return render.page(visit, "piece_children.html", children=health.children(), usage=usage)
 
 
 ROUTES = (
