@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import sqlite3
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -169,6 +171,41 @@ async def agrees_with_fossil(here: Yard, told: Kept) -> None:
     assert sum(n for n, _ in told.languages.values()) == len(files)
     pages = (await here.fossil("demo", "wiki", "list")).splitlines()
     assert told.wiki_pages == len([page for page in pages if page.strip()])
+
+
+async def test_the_numbers_of_this_projects_own_history_are_fossils(
+    here: Yard, tmp_path: Path
+) -> None:
+    file, git = tmp_path / "own.fossil", ("git", "-C", str(Path(__file__).parents[2]))
+    shallow = subprocess.run(
+        [*git, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True
+    )
+    if shallow.stdout.strip() != "false":
+        pytest.skip("the tests do not run in a whole clone")
+    history = subprocess.run([*git, "fast-export", "HEAD"], check=True, capture_output=True).stdout
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "USER": "ada"}
+    words = ["fossil", "import", "--git", str(file)]
+    subprocess.run(words, input=history, check=True, capture_output=True, env=environment)
+    job = await here.services.imports.file(HERE, "own", file)
+    await here.services.jobs.wait(job.id)
+    row = await here.row("own")
+    await here.services.insights.refresh(row)
+    told = await here.services.insights.of(row)
+    assert told is not None
+    said = subprocess.run(
+        ["fossil", "timeline", "-n", "0", "-t", "ci", "-F", "|%H|%d|%a|%c", "-R", file],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    ).stdout
+    days = Counter(re.findall(r"^\|\w+\|(\d{4}-\d\d-\d\d)", said, re.MULTILINE))
+    assert told.counts == {"ci": days.total()} and days.total() > 300
+    ours = {date.fromordinal(day).isoformat(): kinds["ci"] for day, kinds in told.days.items()}
+    assert ours == dict(days)
+    listed = subprocess.run([*git, "ls-tree", "-r", "--name-only", "HEAD"], capture_output=True)
+    assert sum(n for n, _ in told.languages.values()) == len(listed.stdout.splitlines())
+    assert told.readme is not None and "Host your own" in told.readme.text
 
 
 async def test_a_shunned_check_in_is_told_of_no_more(here: Yard) -> None:

@@ -256,6 +256,30 @@ async def test_an_open_overview_shows_a_push_by_itself(
         await page.wait_for_selector("text=A saw that sings")
 
 
+_SHIFTED = """() => new Promise(done => {
+    let shifted = 0;
+    new PerformanceObserver(list => {
+      for (const one of list.getEntries()) shifted += one.value;
+    }).observe({type: "layout-shift", buffered: true});
+    setTimeout(() => done(shifted), 300); })"""
+
+
+async def test_the_first_page_is_small_and_still_and_asks_nobody_else(
+    chromium: Browser, host: Host
+) -> None:
+    async with signed_in(chromium, host) as page:
+        network = await page.context.new_cdp_session(page)
+        await network.send("Network.enable")
+        await network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        sizes, asked = [], []
+        network.on("Network.loadingFinished", lambda one: sizes.append(one["encodedDataLength"]))
+        network.on("Network.requestWillBeSent", lambda one: asked.append(one["request"]["url"]))
+        await page.goto("/")
+        assert await page.evaluate(_SHIFTED) == 0
+        assert len(sizes) >= 5 and sum(sizes) < 60 * 1024, sizes
+        assert all(url.startswith(f"http://localhost:{host.port}/") for url in asked), asked
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_page_has_a_fault_that_axe_finds(
     chromium: Browser, host: Host, scheme: Literal["light", "dark"]
