@@ -15,7 +15,9 @@ from fossilrepo.models import JobState, RepositoryState, Visibility
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """Strict: a number is no truth value, and a text is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Answer(BaseModel):

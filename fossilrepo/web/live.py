@@ -31,7 +31,7 @@ STREAMS: web.AppKey[set[asyncio.Task[None]]] = web.AppKey("streams", set)
 
 
 async def mirror(visit: Visit) -> web.StreamResponse:
-    """Events `standing` while a run lasts, then `end`."""
+    """Events `standing` while a run is owed or lasts, then `end`."""
     known = await pages_mirrors.known(visit)  # who may not see it gets no stream
     return await _stream(visit, visit.request.app[STREAMS], MOST, partial(_tell, known=known))
 
@@ -76,8 +76,9 @@ async def _stream(
 async def _beat(visit: Visit, response: web.StreamResponse) -> None:
     watch, pulse = visit.request.app[WATCH], visit.services.insights.pulse
     watch.begin(visit)
-    before = visit.request.headers.get("Last-Event-ID", "")
-    number = int(before) if before.isascii() and before.isdigit() else pulse.number
+    # What happened since the page was made, or since the connection broke, counts as new.
+    before = visit.request.headers.get("Last-Event-ID") or visit.query("after")
+    number = int(before[:18]) if before.isascii() and before.isdigit() else pulse.number
     while True:
         now = await pulse.after(number, within=BEAT_EVERY)
         if now == number:
@@ -130,7 +131,7 @@ async def _tell(visit: Visit, response: web.StreamResponse, known: dict[str, Any
         elif silent >= BEAT_EVERY:
             await response.write(b": alive\n\n")
             silent = 0.0
-        if known["live"] is None:
+        if not known["moves"]:
             await response.write(_event("end", "over"))
             return
         await asyncio.sleep(LOOK_EVERY)

@@ -140,12 +140,15 @@ async def known(visit: Visit) -> dict[str, Any]:
     mirrors = visit.services.mirrors
     shown = await mirrors.get(visit.actor, visit.path("id"))
     runs = await mirrors.history(visit.actor, shown.mirror.id, _SHOWN_RUNS)
+    live = runs[0] if runs and not runs[0].state.ended else None
+    standing = shown.mirror.standing
     return {
         "shown": shown,
         "mirror": shown.mirror,
         "repository": shown.repository,
         "runs": runs,
-        "live": runs[0] if runs and not runs[0].state.ended else None,
+        "live": live,
+        "moves": live is not None or standing.wanted_at is not None,  # a run begins in a moment
         "last": _last(runs),
         "preview": None,
         "at": "",

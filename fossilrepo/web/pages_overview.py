@@ -50,7 +50,8 @@ class Step:
 async def overview(visit: Visit) -> web.StreamResponse:
     if visit.user is None:
         return render.see("/login")
-    return render.page(visit, "overview.html", **await known(visit))
+    number = visit.services.insights.pulse.number  # before anything is read
+    return render.page(visit, "overview.html", number=number, **await known(visit))
 
 
 async def piece(visit: Visit) -> web.StreamResponse:

@@ -185,12 +185,16 @@ def test_a_replica_that_does_not_come_back_ends_verify_and_status_with_1(backed:
     outcome = backed.command.run("backup", "verify", "torn", "demo", "--json")
     assert outcome.code == 1 and "torn" in outcome.err and outcome.err.count("error: ") == 1
     assert {run["name"]: run["ok"] for run in outcome.json} == {"torn": False, "demo": True}
-    alone = until_sync(lambda: failing(backed), every=0.1, what="the host to know of the trial")
-    (row,) = [line for line in alone.splitlines() if line.startswith("torn ")]
-    assert "its trial restore failed" in row
+    until_sync(lambda: is_torn(backed), every=0.1, what="the host to know of the trial")
     identity = backed.command("repo", "delete", "torn", "--yes", "--json").json["id"]
     backed.command("repo", "trash", "purge", identity, "--yes")
     until_sync(lambda: not failing(backed), every=0.1, what="the host to know that it is gone")
+
+
+def is_torn(backed: Backed) -> bool:
+    """Status ends with 1, and says it of this one; under load others may be late beside it."""
+    rows = [line for line in failing(backed).splitlines() if line.startswith("torn ")]
+    return any("its trial restore failed" in row for row in rows)
 
 
 def failing(backed: Backed) -> str:

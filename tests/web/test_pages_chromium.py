@@ -247,7 +247,7 @@ async def test_an_open_overview_shows_a_push_by_itself(
     checkout = await asyncio.to_thread(Checkout.cloned, url, tmp_path / "work", "ada")
     async with signed_in(chromium, host) as page:
         await page.goto("/")
-        async with page.expect_response("**/events"):
+        async with page.expect_response("**/events?after=*"):
             await page.reload()
         await asyncio.to_thread(checkout.commit, "saw.txt", "sharp", "A saw that sings")
         await asyncio.to_thread(checkout.push)

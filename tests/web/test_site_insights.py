@@ -283,6 +283,12 @@ async def test_an_open_overview_hears_of_a_change_and_of_one_that_it_missed(
     await site.services.insights.refresh(row)
     async with site.session.get(url, headers={**headers, "Last-Event-ID": number}) as response:
         await lines(response, b"event: changed")
+    page = (await browser.get("/")).text  # made before the change, and connected after it
+    await asyncio.to_thread(committer.commit, "a third")
+    await site.services.insights.refresh(row)
+    (path,) = re.findall(r'sse-connect="([^"]+)"', page)
+    async with site.session.get(url.replace("/events", path), headers=headers) as response:
+        await lines(response, b"event: changed")
     watch = site.app[live.WATCH]
     await until(lambda: not watch.streams, what="the end of the streams")
     stranger = await site.session.get(url, headers={"Host": browser.host}, allow_redirects=False)
