@@ -41,6 +41,12 @@ class Storage:
     full_in: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    label: str
+    why: str
+
+
 class Insights:
     def __init__(
         self,
@@ -60,7 +66,7 @@ class Insights:
         self._due: dict[str, None] = {}
         self._asked = asyncio.Event()
         self.pulse = Pulse()
-        self.unread: dict[str, str] = {}  # label to why it could not be read
+        self._unread: dict[str, Unread] = {}  # by identity
 
     # Reading repositories
 
@@ -95,14 +101,29 @@ class Insights:
             repository = await self._repositories.get(identity)
             if repository is not None and repository.state in LIVING:
                 await self._try(repository)
+            else:
+                self._unread.pop(identity, None)
 
     async def _try(self, repository: Repository) -> None:
+        """What one file does wrong is told, and holds up no other."""
         try:
             await self.refresh(repository)
-            self.unread.pop(repository.label, None)
         except FossilrepoError as error:
-            self.unread[repository.label] = error.message
-            log.warning("insights: %s could not be read: %s", repository.label, error.message)
+            why = error.message
+        except Exception as error:
+            log.exception("insights: %s", repository.label)
+            why = f"{type(error).__name__}: see the log"
+        else:
+            self._unread.pop(repository.id, None)
+            return
+        told = Unread(repository.label, why)
+        if self._unread.get(repository.id) != told:
+            log.warning("insights: %s could not be read: %s", repository.label, why)
+        self._unread[repository.id] = told
+
+    def unread(self) -> list[Unread]:
+        """Repositories that could not be read the last time; each is tried again every minute."""
+        return list(self._unread.values())
 
     async def refresh(self, repository: Repository, *, whole: bool = False) -> None:
         """Read what is new in it, or everything; raises what reading a file can raise."""

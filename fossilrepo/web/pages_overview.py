@@ -116,8 +116,8 @@ async def _host(visit: Visit) -> dict[str, Any]:
     )
     concerns = [Concern("bad", one.title, one.text, one.path) for one in troubles]
     concerns += [
-        Concern("bad", f"{name} could not be read for insights", why, f"/repos/{name}")
-        for name, why in services.insights.unread.items()
+        Concern("bad", f"{one.label}: its history cannot be read", one.why, f"/repos/{one.label}")
+        for one in services.insights.unread()
     ]
     concerns += _storage_concerns(storage)
     children = services.health.children()

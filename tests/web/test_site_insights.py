@@ -72,10 +72,22 @@ async def test_the_first_page_leads_a_new_administrator_on(site: Site, tmp_path:
 
 async def test_what_is_bad_comes_first(site: Site, tmp_path: Path) -> None:
     await repository(site, tmp_path, "tools")
-    site.services.insights.unread["tools"] = "its file is not whole"
-    page = (await (await site.admin()).get("/")).text
-    assert "Needs attention" in page and "its file is not whole" in page
+    await repository(site, tmp_path, "garden", "Apple trees")
+    insights, row = site.services.insights, await site.services.repos.get(HERE, "tools")
+    file = site.services.settings.store / f"{row.id}.fossil"
+    file.write_bytes(file.read_bytes()[:5000])
+    for name in ("tools", "garden"):
+        await insights.changed(await site.services.repos.get(HERE, name))
+    running = asyncio.create_task(insights.run())
+    try:
+        await until(insights.unread, what="the trouble")
+    finally:
+        running.cancel()
+    browser = await site.admin()
+    page = (await browser.get("/")).text
+    assert "Needs attention" in page and "its history cannot be read" in page
     assert page.index("Needs attention") < page.index("The last year")
+    assert [one.label for one in insights.unread()] == ["tools"]
 
 
 async def test_a_person_sees_what_they_may_read_and_nothing_of_the_host(
