@@ -218,6 +218,7 @@ async def open_core(
         insights = Insights(
             InsightStore(database), Timeline(database), store, shelf, access, health
         )
+        health.more_checks.append(insights.doctor)
         repos.before_purge.append(insights.forget)
         repos.after_add.append(insights.changed)
         services = Services(

@@ -19,7 +19,7 @@ from fossilrepo.errors import FossilrepoError
 from fossilrepo.insight import Asked, Contributor, DiskDay, Event, Kept, days_until_full, merged
 from fossilrepo.models import Actor, Repository, RepositoryState, now
 from fossilrepo.services.access import Access
-from fossilrepo.services.health import Health
+from fossilrepo.services.health import Check, Health
 from fossilrepo.services.pulse import Pulse
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_insights
@@ -120,6 +120,16 @@ class Insights:
         if self._unread.get(repository.id) != told:
             log.warning("insights: %s could not be read: %s", repository.label, why)
         self._unread[repository.id] = told
+
+    async def doctor(self, _thorough: bool) -> list[Check]:
+        """Whether every history was read; only a running host tries."""
+        if bad := self.unread():
+            found = f"the history of {bad[0].label} cannot be read: {bad[0].why}"
+            found += f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+            return [Check("insights", "warn", found, "restore the repository, or see the log")]
+        waiting = len(await self._store.unread())
+        found = f"{waiting} wait to be read" if waiting else "every repository was read"
+        return [Check("insights", "ok", found)]
 
     def unread(self) -> list[Unread]:
         """Repositories that could not be read the last time; each is tried again every minute."""

@@ -50,6 +50,7 @@ async def metrics(visit: Visit) -> web.StreamResponse:
         services.replication,
         last[0].id if last else 0,
         await services.mirrors.list(Actor.system()),
+        len(services.insights.unread()),
     )
     return web.Response(body=text, headers={"Content-Type": prometheus.CONTENT_TYPE})
 

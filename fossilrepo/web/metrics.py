@@ -32,19 +32,24 @@ def text(
     replication: Replication,
     verifications: int,
     mirrors: Sequence[Shown],
+    unread: int,
 ) -> bytes:
-    """Everything, as one document. `verifications`: how many trial restores there were."""
+    """Everything, as one document. `verifications`: how many trial restores there were;
+    `unread`: repositories whose history could not be read."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(_Now(health, status, gateway))
+    registry.register(_Now(health, status, gateway, unread))
     registry.register(_Backup(replication, verifications))
     registry.register(_Mirrors(mirrors))
     return generate_latest(registry)
 
 
 class _Now(Collector):
-    def __init__(self, health: Health, status: dict[str, Any], gateway: GatewayStats) -> None:
+    def __init__(
+        self, health: Health, status: dict[str, Any], gateway: GatewayStats, unread: int
+    ) -> None:
         self._health, self._status, self._gateway = health, status, gateway
+        self._unread = unread
 
     def collect(self) -> Iterator[Metric]:
         status, disk = self._status, self._health.disk()
@@ -54,6 +59,9 @@ class _Now(Collector):
         yield _gauge("read_only", "1 while nothing may be written.", bool(status["read_only"]))
         yield _gauge("disk_free_bytes", "Free bytes where the data lies.", disk.free)
         yield _gauge("disk_total_bytes", "All bytes where the data lies.", disk.total)
+        yield _gauge(
+            "insights_unread", "Repositories whose history could not be read.", self._unread
+        )
         yield from self._children()
         yield from self._requests()
 

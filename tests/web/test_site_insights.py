@@ -88,6 +88,8 @@ async def test_what_is_bad_comes_first(site: Site, tmp_path: Path) -> None:
     assert "Needs attention" in page and "its history cannot be read" in page
     assert page.index("Needs attention") < page.index("The last year")
     assert [one.label for one in insights.unread()] == ["tools"]
+    assert "fossilrepo_insights_unread 1.0" in (await browser.get("/metrics")).text
+    assert "the history of tools cannot be read" in (await browser.get("/system")).text
 
 
 async def test_a_person_sees_what_they_may_read_and_nothing_of_the_host(

@@ -60,7 +60,8 @@ async def test_metrics_are_for_this_machine_and_for_who_runs_the_site(site: Site
     await site.person("ada", is_admin=True)
     browser = site.browser()
     text = (await browser.get("/metrics")).text
-    for name in ("repositories", "read_only", "disk_free_bytes", "gateway_requests_total"):
+    names = ("repositories", "read_only", "disk_free_bytes", "gateway_requests_total")
+    for name in (*names, "insights_unread"):
         assert re.search(rf"^fossilrepo_{name} [0-9.e+]+$", text, re.M), name
     proxied = {"X-Forwarded-For": "192.0.2.1"}
     assert (await browser.get("/metrics", proxied)).status == 403
@@ -150,7 +151,7 @@ async def test_static_files_are_kept_for_ever_under_their_hash(site: Site) -> No
     await site.person("ada")
     page = await browser.get("/login")
     paths = re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)
-    assert len(paths) == 4
+    assert len(paths) == 5
     weight = len(page.content)
     for path in paths:
         answer = await browser.get(path, {"Accept-Encoding": "gzip"})
