@@ -115,6 +115,7 @@ async def _run(
         core.tasks.keep("webhooks", services.webhooks.run)
         core.tasks.keep("alerts", services.alerts.run)
         core.tasks.keep("insights", services.insights.run)
+        core.tasks.keep("skins", services.skins.dress_all)
         await _start_site(settings, services, core, port, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)

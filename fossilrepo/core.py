@@ -85,6 +85,7 @@ from fossilrepo.services.retention import Retention
 from fossilrepo.services.runs import Runs
 from fossilrepo.services.second_factor import SecondFactor
 from fossilrepo.services.shelf import Shelf
+from fossilrepo.services.skins import Skins
 from fossilrepo.services.upstreams import Upstreams
 from fossilrepo.services.verification import Verification
 from fossilrepo.services.webhook_delivery import Sender
@@ -160,6 +161,7 @@ async def open_core(
         locks = FileLocks(settings.run_dir / "locks")
         projection = Projection(store, people, access, keys, shelf, locks)
         former = FormerNames(inside)
+        skins = Skins(store, access, shelf, links)
         repos = Repositories(store, shelf, fossil, projection, locks, audit, links, access, former)
         adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
         folder = Folder(store, shelf, repos, adoption, projection, audit)
@@ -220,10 +222,12 @@ async def open_core(
         )
         health.more_checks.append(insights.doctor)
         repos.before_purge.append(insights.forget)
-        repos.after_add.append(insights.changed)
+        repos.after_add += [insights.changed, skins.changed]
+        repos.after_move.append(skins.changed)
         services = Services(
             settings=settings,
             insights=insights,
+            skins=skins,
             demo=Demo(fossil, shelf),
             runs=runs,
             alerts=alerts,
@@ -236,7 +240,9 @@ async def open_core(
             webhooks=Webhooks(
                 WebhookStore(database), store, access, shelf, keys, links, audit, sending
             ),
-            organizations=Organizations(organizations, people, store, access, projection, audit),
+            organizations=Organizations(
+                organizations, people, store, access, projection, skins, audit
+            ),
             grants=Grants(organizations, inside, people, store, access, natives, projection, audit),
             natives=natives,
             access_keys=access_keys,
@@ -286,6 +292,7 @@ async def open_core(
             services.webhooks.changed,
             services.mirror_rules.changed,
             insights.changed,
+            skins.changed,
         ]
         resets.after_use.append(services.opening.sign_out_everywhere)
         accounts.after_ending.append(services.opening.sign_out_everywhere)

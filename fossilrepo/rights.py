@@ -58,6 +58,7 @@ class Organization:
     created_at: datetime
     default_role: Role | None = None
     members_create: bool = False  # members may create and import repositories
+    skin: bool = False  # its repositories wear the site's look
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ def show(org: Org, as_json: AsJson = False) -> None:
         {
             "members may": found.org.default_role or "nothing by being members",
             "members create": "yes" if found.org.members_create else "no",
+            "look of its repositories": "the site's" if found.org.skin else "Fossil's",
             "owners": ", ".join(u.login for u, r in found.members if r is MemberRole.OWNER),
             "members": ", ".join(u.login for u, r in found.members if r is MemberRole.MEMBER),
             "teams": ", ".join(one.team.name for one in found.teams),
@@ -121,13 +122,16 @@ def configure(
     members_create: Annotated[
         bool | None, typer.Option(help="Whether members may create repositories.")
     ] = None,
+    skin: Annotated[
+        bool | None, typer.Option(help="Whether its repositories wear the site's look.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change its title, or what its members may do."""
-    if (title, default_role, members_create) == (None, None, None):
+    """Change its title, what its members may do, or the look of its repositories."""
+    if (title, default_role, members_create, skin) == (None,) * 4:
         raise InvalidInput(
             "there is nothing to change",
-            hint="give --title, --default-role or --members-create",
+            hint="give --title, --default-role, --members-create or --skin",
         )
 
     async def work(services: Services) -> Organization:
@@ -135,7 +139,7 @@ def configure(
         if default_role is not None:
             given["default_role"] = None if default_role == "none" else role_of(default_role)
         return await services.organizations.configure(
-            ACTOR, org, title=title, members_create=members_create, **given
+            ACTOR, org, title=title, members_create=members_create, skin=skin, **given
         )
 
     after = context.run(work)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 
@@ -169,6 +170,7 @@ organizations = Table(
     Column("created_at", Moment, nullable=False),
     Column("default_role", String(10)),  # of members, in every repository of it
     Column("members_create", Boolean, nullable=False, default=False),
+    Column("skin", Boolean, nullable=False, server_default=false()),
 )
 
 members = Table(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.retention import Retention
     from fossilrepo.services.runs import Runs
     from fossilrepo.services.second_factor import SecondFactor
+    from fossilrepo.services.skins import Skins
     from fossilrepo.services.upstreams import Upstreams
     from fossilrepo.services.verification import Verification
     from fossilrepo.services.webhooks import Webhooks
@@ -81,4 +82,5 @@ class Services:
     webhooks: Webhooks
     alerts: Alerts
     insights: Insights
+    skins: Skins
     demo: Demo

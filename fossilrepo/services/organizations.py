@@ -22,6 +22,7 @@ from fossilrepo.rights import Directory, Grant, MemberRole, Organization, Role, 
 from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.projection import Projection
+from fossilrepo.services.skins import Skins
 
 
 class Unset(Enum):
@@ -87,6 +88,7 @@ class Organizations:
         repositories: RepositoryStore,
         access: Access,
         projection: Projection,
+        skins: Skins,
         audit: Audit,
     ) -> None:
         self._store = store
@@ -94,6 +96,7 @@ class Organizations:
         self._repositories = repositories
         self._access = access
         self._projection = projection
+        self._skins = skins
         self._audit = audit
 
     # Looking
@@ -166,8 +169,12 @@ class Organizations:
         title: str | None = None,
         default_role: Role | Unset | None = UNSET,
         members_create: bool | None = None,
+        skin: bool | None = None,
     ) -> Organization:
-        """Change what is given. `default_role`: what members may do in every repository of it."""
+        """Change what is given. `default_role`: what members may do in every repository of it.
+
+        `skin`: its repositories wear the site's look; those that have one of their own keep it.
+        """
         before = await self._access.owned(actor, name)
         changes: dict[str, Any] = {}
         if title is not None:
@@ -176,6 +183,8 @@ class Organizations:
             changes["default_role"] = default_role
         if members_create is not None:
             changes["members_create"] = members_create
+        if skin is not None:
+            changes["skin"] = skin
         if not changes:
             return before
         after = await self._store.update(before.id, **changes)
@@ -188,6 +197,8 @@ class Organizations:
         )
         if "default_role" in changes:
             await self._write_into(before)
+        if "skin" in changes:
+            await self._skins.dress_all(name)
         return after
 
     async def rename(self, actor: Actor, old: str, new: str) -> Organization:

@@ -22,6 +22,7 @@ def organization(org: Organization) -> dict[str, Any]:
         "title": org.title,
         "default_role": org.default_role,
         "members_create": org.members_create,
+        "skin": org.skin,
         "created_at": iso(org.created_at),
     }
 

@@ -38,7 +38,7 @@ from fossilrepo.services.former_names import FormerNames
 from fossilrepo.services.links import Links
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
-from fossilrepo.tools import fossil_db, fossil_users, fossil_write
+from fossilrepo.tools import fossil_db, fossil_skin, fossil_users, fossil_write
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.openers import named, users_of
 
@@ -67,6 +67,7 @@ class Repositories(Catalog):
         self._protect: Callable[[str], Awaitable[None]] = _nothing
         self.before_purge: list[Callable[[Repository], Awaitable[None]]] = []
         self.after_add: list[Callable[[Repository], Awaitable[None]]] = []
+        self.after_move: list[Callable[[Repository], Awaitable[None]]] = []  # name, organization
 
     def protected_by(self, protect: Callable[[str], Awaitable[None]]) -> None:
         """What is asked of a new file before it is served; nothing without it."""
@@ -235,6 +236,8 @@ class Repositories(Catalog):
             before={key: getattr(before, key) for key in changes},
             after=changes,
         )
+        if "org" in changes:
+            await self._moved(after)
         return after
 
     async def rename(self, actor: Actor, old: str, new: str) -> Repository:
@@ -254,7 +257,12 @@ class Repositories(Catalog):
         await self._audit.record(
             actor, "repository.rename", new, before=old, after=new, id=after.id
         )
+        await self._moved(after)
         return after
+
+    async def _moved(self, repository: Repository) -> None:
+        for listener in self.after_move:
+            await listener(repository)
 
     async def archive(self, actor: Actor, name: str) -> Repository:
         """Everyone who could read still can; nobody can write."""
@@ -346,6 +354,7 @@ class Repositories(Catalog):
             await self._projection.project(after)
             await asyncio.to_thread(self._put_links, after)
         await self._audit.record(actor, "repository.restore", name, id=after.id)
+        await self._moved(after)
         return after
 
     async def purge(self, actor: Actor, repository_id: str) -> None:
@@ -404,6 +413,7 @@ class Repositories(Catalog):
         try:
             source = self._shelf.file(repository.id)
             await asyncio.to_thread(fossil_db.consistent_copy, source, scratch)
+            await asyncio.to_thread(fossil_skin.wear, scratch, None)
             if not with_users:
                 await asyncio.to_thread(fossil_write.scrub, scratch)
         except BaseException:

@@ -60,6 +60,7 @@ async def configure_organization(visit: Visit, body: m.OrganizationChanges) -> o
         title=body.title,
         default_role=default_role,
         members_create=body.members_create,
+        skin=body.skin,
     )
     return people_json.organization(after)
 

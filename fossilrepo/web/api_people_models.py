@@ -22,6 +22,7 @@ class OrganizationChanges(Body):
     title: str | None = None
     default_role: Literal["none", "read", "write", "admin"] | None = None
     members_create: bool | None = None
+    skin: bool | None = None
 
 
 class NewMember(Body):
@@ -60,6 +61,7 @@ class OrganizationAnswer(Answer):
     title: str
     default_role: Role | None
     members_create: bool
+    skin: bool
     created_at: datetime
 
 

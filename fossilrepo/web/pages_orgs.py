@@ -69,6 +69,7 @@ async def configure(visit: Visit) -> web.StreamResponse:
             title=form["title"],
             default_role=None if text in ("", "none") else role_of(text),
             members_create=form["members_create"] == "yes",
+            skin=form["skin"] == "yes",
         )
     except FossilrepoError as error:
         return await _again(visit, error, form, "configure")
