@@ -17,7 +17,7 @@ from fossilrepo.errors import Conflict, FossilrepoError, NotFound
 from fossilrepo.models import Actor, Repository, RepositoryState, Trust, Visibility, now
 from fossilrepo.rights import MemberRole, Role
 from fossilrepo.runtime.process import Command
-from fossilrepo.services.demo_history import Author, stream
+from fossilrepo.services.demo_history import stream
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools.fossil import Fossil, Limits
 
@@ -72,6 +72,7 @@ class Demo:
     async def make(self, services: Services, actor: Actor, say: Say) -> list[Repository]:
         """All of it; Conflict, and nothing made, when one of its names is taken."""
         await services.organizations.create(actor, ORG, title=_TITLE)
+        await services.organizations.configure(actor, ORG, skin=True)
         try:
             for sample in _SAMPLES:  # refused before the first one is made
                 await _draft(services, actor, sample)
@@ -86,7 +87,7 @@ class Demo:
 
     async def _make(self, services: Services, actor: Actor, say: Say) -> list[Repository]:
         authors = [await _person(services, actor, name, full) for name, full in _PEOPLE]
-        ines, tomas, wren = (one.login for one in authors)
+        ines, tomas, wren = authors
         made = []
         for sample in _SAMPLES:
             say(f"inventing {sample.days} days of {sample.title}")
@@ -127,7 +128,7 @@ class Demo:
         return repositories, len(people)
 
     async def _repository(
-        self, services: Services, actor: Actor, sample: _Sample, authors: list[Author]
+        self, services: Services, actor: Actor, sample: _Sample, authors: list[str]
     ) -> Repository:
         draft = await _draft(services, actor, sample)
         story, scratch = (self._shelf.scratch_file(f"{draft.id}{end}") for end in (".git", ""))
@@ -152,7 +153,7 @@ class Demo:
             )
 
 
-def _write_down(file: Path, sample: _Sample, authors: list[Author]) -> None:
+def _write_down(file: Path, sample: _Sample, authors: list[str]) -> None:
     with file.open("wb") as target:
         target.writelines(stream(sample.name, sample.title, authors, now(), sample.days))
     file.chmod(0o644)
@@ -170,7 +171,7 @@ async def _draft(services: Services, actor: Actor, sample: _Sample) -> Repositor
     )
 
 
-async def _person(services: Services, actor: Actor, name: str, full: str) -> Author:
+async def _person(services: Services, actor: Actor, name: str, full: str) -> str:
     """A login is never given twice, so after a removal the next ones have a number."""
     for number in ("", *range(2, 1000)):
         login = f"{name}.demo{number}"
@@ -181,5 +182,5 @@ async def _person(services: Services, actor: Actor, name: str, full: str) -> Aut
         except Conflict:
             continue
         await services.organizations.set_member(actor, ORG, login, MemberRole.MEMBER)
-        return Author(login, f"{name}@demo.invalid")
+        return login
     raise Conflict(f"every login like {name}.demo is taken")

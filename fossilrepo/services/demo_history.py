@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 _VERBS = ("Mend", "Add", "Simplify", "Measure", "Explain", "Rename", "Test", "Speed up", "Remove")
@@ -27,22 +26,19 @@ _WORDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
-    login: str
-    email: str
-
-
 def stream(
-    name: str, title: str, authors: Sequence[Author], until: datetime, days: int
+    name: str, title: str, authors: Sequence[str], until: datetime, days: int
 ) -> Iterator[bytes]:
-    """A fast-import stream of some check-ins for each week up to `until`."""
+    """A fast-import stream of some check-ins for each week up to `until`.
+
+    `authors` are logins: Fossil takes what stands where Git has an address.
+    """
     return _Story(name, title, authors, until, days).tell()
 
 
 class _Story:
     def __init__(
-        self, name: str, title: str, authors: Sequence[Author], until: datetime, days: int
+        self, name: str, title: str, authors: Sequence[str], until: datetime, days: int
     ) -> None:
         self._chance = random.Random(name)  # noqa: S311 - a story, not a secret
         self._name, self._title, self._authors = name, title, authors
@@ -92,7 +88,7 @@ class _Story:
 
     def _head(self, branch: str, comment: str) -> Iterator[bytes]:
         who = self._chance.choice(self._authors)
-        person = f"{who.login} <{who.email}> {int(self._at.timestamp())} +0000".encode()
+        person = f"{who} <{who}> {int(self._at.timestamp())} +0000".encode()
         message = comment.encode()
         yield b"commit refs/heads/%s\nmark :%d\nauthor %s\ncommitter %s\ndata %d\n%s\n" % (
             *(branch.encode(), self._mark, person, person),
@@ -112,7 +108,7 @@ class _Story:
         message = f"version 0.{self._mark}".encode()
         yield b"tag v0.%d\nfrom :%d\ntagger %s <%s> %d +0000\ndata %d\n%s\n" % (
             *(self._mark, self._heads["trunk"]),
-            *(self._authors[0].login.encode(), self._authors[0].email.encode()),
+            *[self._authors[0].encode()] * 2,
             *(int(self._at.timestamp()), len(message), message),
         )
 

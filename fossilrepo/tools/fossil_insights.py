@@ -13,7 +13,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -21,14 +20,13 @@ from fossilrepo.insight import KINDS, Big, Entry, Known, Read, Readme, Tickets
 from fossilrepo.tools.fossil_artifacts import Artifacts, Manifest, NotReadable, parse_manifest
 from fossilrepo.tools.fossil_db import PREFIX, config, reading
 from fossilrepo.tools.fossil_tickets import is_closed, ticket_rows
+from fossilrepo.tools.fossil_words import plain_text
 
 _LONGEST_TEXT = 2000
 _LARGEST_README = 200_000  # bytes
 _BIGGEST = 10
 _READMES = ("readme.md", "readme.markdown", "readme.txt", "readme", "readme.wiki", "readme.rst")
 _ADDRESS = re.compile(r"[^\s<>@]+@[^\s<>@]+\.[^\s<>@]+")
-_TAG = re.compile(r"<[^<>]*>")
-_LINK = re.compile(r"\[[0-9a-f]{10,64}\|([^\]|]*)\]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_QUERY = 500
 _T = TypeVar("_T")
@@ -130,20 +128,9 @@ def _entries(
             kind=str(kind),
             at=_time(mtime),
             user=_clean(user),
-            text=_plain_text(str(kind), _clean(text))[:_LONGEST_TEXT],
+            text=plain_text(str(kind), _clean(text))[:_LONGEST_TEXT],
             branch=_clean(branch) if kind == "ci" else "",
         )
-
-
-def _plain_text(kind: str, text: str) -> str:
-    """The comment as people read it; Fossil keeps marks of HTML in those that it makes itself."""
-    if kind == "w":
-        verb = {"+": "Added", "-": "Deleted", ":": "Edited"}.get(text[:1])
-        return f"{verb} wiki page: {text[1:]}" if verb else text
-    if kind in ("t", "g"):
-        plain = unescape(_TAG.sub("", text))
-        return " ".join(_LINK.sub(r"[\1]", plain).split())
-    return text.strip()
 
 
 # What else there is

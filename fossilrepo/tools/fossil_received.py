@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fossilrepo.tools.fossil_db import reading
+from fossilrepo.tools.fossil_words import plain_text
 
 _EPOCH, _JULIAN_EPOCH = datetime(1970, 1, 1, tzinfo=UTC), 2440587.5
 
@@ -78,7 +79,7 @@ def _gathered(rows: list[tuple[Any, ...]]) -> Received:
         login=str(first[2] or ""),
         checkins=len(checkins),
         changes=len(rows),
-        comment=str(first[5] or ""),
+        comment=plain_text(str(first[3]), str(first[5] or "")),
         checkin=str(first[4]) if checkins else "",
     )
 

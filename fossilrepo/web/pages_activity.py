@@ -29,7 +29,10 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What of the activity is shown; `before` names the event after which a page begins."""
+    """What of the activity is shown; `before` names the event after which a page begins.
+
+    `user` may be several names with commas between: one person has more than one in Fossil.
+    """
 
     words: str = ""
     repository: str = ""
@@ -45,7 +48,7 @@ class Filters:
             words=visit.query("q")[:200].strip(),
             repository=visit.query("repository")[:63].strip(),
             org=visit.query("org")[:63].strip(),
-            user=visit.query("user")[:200].strip(),
+            user=visit.query("user")[:1000].strip(),
             kind=kind,
             before=visit.query("before")[:60],
         )
@@ -58,7 +61,7 @@ class Filters:
         return Asked(
             repository=self.repository,
             org=self.org,
-            user=self.user,
+            users=tuple(one for part in self.user.split(",") if (one := part.strip())),
             kinds=(self.kind,) if self.kind else _USUAL,
             before=_before(self.before),
         )
