@@ -14,33 +14,29 @@ import resource
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
+from fossilrepo.children import CADDY, FossilPort, caddy_child, fossil_child, litestream_child
 from fossilrepo.config import Settings, split_listen
 from fossilrepo.core import Core, open_core, prepare
-from fossilrepo.errors import ConfigError, Conflict, FossilrepoError, Unavailable
+from fossilrepo.errors import Conflict, FossilrepoError
 from fossilrepo.models import is_id
 from fossilrepo.runtime.gathered import Gathered
 from fossilrepo.runtime.locks import acquire_single
-from fossilrepo.runtime.process import Command
-from fossilrepo.runtime.supervisor import ChildSpec, Supervisor
+from fossilrepo.runtime.supervisor import Supervisor
 from fossilrepo.runtime.watcher import Fingerprints, Watcher
 from fossilrepo.services import Services
 from fossilrepo.services.backup_report import report
-from fossilrepo.services.mending import CHILD
 from fossilrepo.services.shelf import SUFFIX
-from fossilrepo.tools import jail, litestream
-from fossilrepo.tools.jail import Walls
 from fossilrepo.web import opening
 from fossilrepo.web.app import make_app
 from fossilrepo.web.connections import HeadDeadline
 from fossilrepo.web.gateway import Gateway
-from fossilrepo.web.gateway_stream import Upstream
-from fossilrepo.web.hosts import NOT_FOUND_TARGET, PublicUrl
+from fossilrepo.web.hosts import PublicUrl
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +87,13 @@ async def _run(
         await core.replacing.clear_stale()
         await services.previews.clear_at_start()
         port = FossilPort(settings.fossil.listen)
+        listening = await _open_door(settings, services, stack)
         walls = await core.probe_walls()
         await services.retention.note_target()
-        supervisor = Supervisor(
-            [fossil_child(settings, walls, port), litestream_child(settings, core)],
-            state_file=settings.run_dir / "children.json",
-        )
+        children = [fossil_child(settings, walls, port), litestream_child(settings, core)]
+        if settings.caddy.enabled:
+            children.append(await caddy_child(settings, core, port))
+        supervisor = Supervisor(children, state_file=settings.run_dir / "children.json")
         services.health.attach(supervisor, walls, core.tasks.troubles)
         core.mending.attach(supervisor)
         stack.push_async_callback(supervisor.stop)
@@ -116,7 +113,10 @@ async def _run(
         core.tasks.keep("alerts", services.alerts.run)
         core.tasks.keep("insights", services.insights.run)
         core.tasks.keep("skins", services.skins.dress_all)
-        await _start_site(settings, services, core, port, stack)
+        if settings.caddy.enabled:
+            core.tasks.keep("certificates", services.certificates.run)
+            port.on_move = lambda: core.tasks.spawn("caddy", supervisor.restart(CADDY))
+        await _start_site(settings, services, core, port, listening, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)
         _stop_on_signals(stop, stack)
@@ -124,113 +124,7 @@ async def _run(
         announce("stopping")
 
 
-# The Fossil child
-
-
-class FossilPort:
-    """The port of the Fossil server: the configured one, or a free one at every start."""
-
-    def __init__(self, listen: str) -> None:
-        self.address, self._wanted = split_listen(listen)
-        self.current: int | None = None
-        if self._wanted and not _is_free(self.address, self._wanted):
-            raise Conflict(
-                f"fossil.listen {listen} is in use by another program",
-                hint="stop it, or set fossil.listen to another port (0: any free port)",
-                field="fossil.listen",
-            )
-
-    def choose(self) -> int:
-        self.current = self._wanted or _free_port(self.address)
-        return self.current
-
-    async def answers(self) -> bool:
-        """True once something speaks HTTP on the port."""
-        if self.current is None:
-            return False
-        try:
-            async with asyncio.timeout(2):
-                reader, writer = await asyncio.open_connection(self.address, self.current)
-                writer.write(b"GET /-/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")
-                answer = await reader.read(5)
-                writer.close()
-        except (OSError, TimeoutError):
-            return False
-        return answer == b"HTTP/"
-
-    def upstream(self) -> Upstream | None:
-        return Upstream(self.address, self.current) if self.current else None
-
-
-def fossil_child(settings: Settings, walls: Walls, port: FossilPort) -> ChildSpec:
-    """`fossil server` on the served names, behind the walls that this machine has."""
-
-    async def command() -> Command:
-        return jail.server_command(
-            walls,
-            settings.repos,
-            port.choose(),
-            NOT_FOUND_TARGET,
-            max_file_size=settings.limits.repository + settings.limits.push,
-        )
-
-    return ChildSpec(name="fossil", command=command, ready=port.answers)
-
-
-# Litestream and what asks it
-
-
-def litestream_child(settings: Settings, core: Core) -> ChildSpec:
-    """Litestream on the store and the control database; the host serves without it too."""
-    target, control = core.services.replication.target, core.services.replication.control
-    file = settings.run_dir / "litestream.yml"
-
-    async def command() -> Command:
-        await _claim_target(core)
-        text = litestream.configuration(
-            settings,
-            target,
-            port=_free_port("127.0.0.1"),
-            socket=control.socket.relative_to(settings.data),  # its address may have 107 bytes
-            state_dir=settings.litestream_state / target.key,
-        )
-        await asyncio.to_thread(litestream.write_configuration, file, text)
-        return await asyncio.to_thread(litestream.server_command, settings, target, file)
-
-    async def ready() -> bool:
-        await control.info()
-        return True
-
-    def said(identity: str | None, level: int, message: str) -> None:
-        row = core.services.replication.standing(identity) if identity else None
-        label = row.label if row else ""
-        if level < logging.WARNING or (row and row.purged_at):
-            level = logging.DEBUG  # its news are our details, and what is purged may be gone
-        log.log(level, "Litestream: %s%s", f"{label}: " if label else "", message)
-
-    return ChildSpec(
-        name=CHILD,
-        command=command,
-        ready=ready,
-        stop_grace=10.0,  # it ships what is left; while the target is away it would never end
-        needed=False,
-        on_line=litestream.Lines(said).feed,
-    )
-
-
-async def _claim_target(core: Core) -> None:
-    """Never write over the replica of another host; ConfigError when the target holds one."""
-    replication = core.services.replication
-    try:
-        await core.manifest.claim()
-    except Conflict as error:
-        replication.refusal = error
-        raise ConfigError(error.message, hint=error.hint, field="backup.url") from error
-    except Unavailable as error:
-        replication.refusal = error
-        if not any(row.synced_at for row in replication.statuses().values()):
-            raise  # it was never looked at, so nothing is known of it
-    replication.refusal = None
+# Litestream and who asks it
 
 
 async def _start_replication(core: Core, stack: AsyncExitStack) -> None:
@@ -251,23 +145,6 @@ async def _start_replication(core: Core, stack: AsyncExitStack) -> None:
         await replication.flush()
 
     stack.push_async_callback(end)
-
-
-def _is_free(address: str, port: int) -> bool:
-    with closing(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
-
-
-def _free_port(address: str) -> int:
-    with closing(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 # The watcher
@@ -336,16 +213,28 @@ def _not_content(path: Path) -> bool:
 # The site
 
 
-async def _start_site(
-    settings: Settings, services: Services, core: Core, port: FossilPort, stack: AsyncExitStack
-) -> None:
+async def _open_door(
+    settings: Settings, services: Services, stack: AsyncExitStack
+) -> socket.socket:
+    """The site's socket: those who come early wait until the site answers."""
     host, wanted = split_listen(settings.server.listen)
     listening = await asyncio.to_thread(_listen, host, wanted, settings.server.listen)
     stack.callback(listening.close)
     services.links.bind(int(listening.getsockname()[1]))
     port_file = settings.run_dir / "site-port"
-    port_file.write_text(f"{services.links.port or ''}\n")
+    port_file.write_text(f"{services.links.listening}\n")
     stack.callback(port_file.unlink, missing_ok=True)
+    return listening
+
+
+async def _start_site(
+    settings: Settings,
+    services: Services,
+    core: Core,
+    port: FossilPort,
+    listening: socket.socket,
+    stack: AsyncExitStack,
+) -> None:
     gateway = Gateway(
         settings=settings,
         public=partial(_public_url, services),

@@ -8,13 +8,11 @@ never appear in its errors, nor in what `masked` gives.
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -31,12 +29,14 @@ from pydantic.fields import FieldInfo
 
 from fossilrepo.errors import ConfigError
 from fossilrepo.values import (
+    Address,
     BackupUrl,
     DatabaseUrl,
     Domain,
     Duration,
     Endpoint,
     Folder,
+    Issuer,
     Listen,
     Loopback,
     Network,
@@ -46,6 +46,7 @@ from fossilrepo.values import (
     Size,
     format_duration,
     format_size,
+    is_loopback,
     mask_url,
     parse_duration,
     parse_size,
@@ -53,23 +54,21 @@ from fossilrepo.values import (
 )
 
 __all__ = [
-    "S3Keys",
     "Settings",
+    "correct",
+    "effective_issuer",
     "effective_retention",
     "format_duration",
     "format_size",
     "load",
-    "mail_password",
     "masked",
     "parse_duration",
     "parse_size",
-    "s3_keys",
     "split_listen",
 ]
 
 ENV_PREFIX = "FOSSILREPO_"
 CONFIG_VARIABLE = "FOSSILREPO_CONFIG"
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SAME_DISK_RETENTION = 7 * 86400.0
 _MAIL_HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
 _MAIL_SENDER = re.compile(
@@ -110,7 +109,7 @@ class Database(_Section):
 
 
 class Backup(_Section):
-    """Keys of S3 are no settings: `s3_keys` reads them from `credentials_file` or AWS_…."""
+    """Keys of S3 are no settings: `credentials` reads them from `credentials_file` or AWS_…."""
 
     url: BackupUrl = "file"
     endpoint: Endpoint = ""
@@ -138,6 +137,24 @@ class Backup(_Section):
 class Caddy(_Section):
     enabled: bool = False
     email: str = ""
+    bind: list[Address] = []
+    http_port: int = Field(default=80, ge=1, le=65535)
+    https_port: int = Field(default=443, ge=1, le=65535)
+    issuer: Issuer = "auto"
+    certificate: str = ""
+    key: str = ""
+    hsts: bool = False
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Caddy:
+        if bool(self.certificate) != bool(self.key):
+            missing = "key" if self.certificate else "certificate"
+            raise ValueError(f"{missing}: certificate and key belong together; write both")
+        if not re.fullmatch(r"([^\s<>@\"{}]+@[A-Za-z0-9.-]+)?", self.email):
+            raise ValueError("email: write one address, like ada@example.org")
+        if self.http_port == self.https_port:
+            raise ValueError(f"https_port: {self.https_port} is caddy.http_port too")
+        return self
 
 
 class Limits(_Section):
@@ -161,7 +178,7 @@ class Alerts(_Section):
 
 
 class Mail(_Section):
-    """The password is here, in the environment or in `password_file`; see `mail_password`."""
+    """The password is here, in the environment or in `password_file`; see `credentials`."""
 
     server: str = ""
     security: Literal["starttls", "tls", "none"] = "starttls"
@@ -214,7 +231,19 @@ class Settings(_Section):
             raise ValueError(
                 f"fossil.listen: {self.fossil.listen} is server.listen too; write another port"
             )
+        if self.caddy.enabled:
+            self._behind_caddy()
         return self
+
+    def _behind_caddy(self) -> None:
+        """What Caddy needs of the other sections; ValueError for what contradicts."""
+        if not is_loopback(split_listen(self.server.listen)[0]):
+            raise ValueError(
+                f"server.listen: {self.server.listen} would stand open beside Caddy; "
+                "write 127.0.0.1:8000"
+            )
+        if self.server.public_url.startswith("http:"):
+            raise ValueError("server.public_url: with caddy.enabled it begins with https://")
 
     @property
     def data(self) -> Path:
@@ -279,15 +308,6 @@ class Settings(_Section):
         return self.run_dir / "control.sock"
 
 
-@dataclass(frozen=True)
-class S3Keys:
-    """What a bucket asks for, with a token when the keys are temporary; no secret in `repr`."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str = field(default="", repr=False)
-
-
 def load(path: Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the file (or the usual places) and the environment.
 
@@ -316,57 +336,13 @@ def effective_retention(settings: Settings) -> float:
     return backup.retention
 
 
-def s3_keys(settings: Settings, env: Mapping[str, str] | None = None) -> S3Keys | None:
-    """The keys for `backup.url` on S3, from `backup.credentials_file` or the environment.
-
-    The file has the form of the AWS tools (section `[default]`). None when neither
-    has any. Raises ConfigError when the file is given and cannot be used.
-    """
-    env = os.environ if env is None else env
-    name = settings.backup.credentials_file
-    found: Mapping[str, str] = {key.lower(): env.get(key, "") for key in _KEYS}
-    if name:
-        found = _read_keys(Path(name).expanduser())
-    key, secret, token = (found.get(part.lower(), "").strip() for part in _KEYS)
-    if key and secret:
-        return S3Keys(key, secret, token)
-    if key or secret or name:
-        raise ConfigError(
-            f"{name or 'the environment'} has not both {_KEYS[0]} and {_KEYS[1]}",
-            hint="write both, in the file in lower case below [default]",
-            field="backup.credentials_file",
-        )
-    return None
-
-
-def mail_password(settings: Settings) -> str:
-    """The password of `mail.user`, read anew each time; ConfigError for a file that is none."""
-    given, name = settings.mail.password.get_secret_value(), settings.mail.password_file
-    if given or not name:
-        return given
-    path, key = Path(name).expanduser(), "mail.password_file"
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(
-            f"configuration key {key}: {path} cannot be read", hint=_correct(key), field=key
-        ) from None
-
-
-def _read_keys(path: Path) -> Mapping[str, str]:
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _unusable(f"{path} cannot be read: {error.strerror}") from None
-    except (configparser.Error, UnicodeDecodeError):  # their words quote the file
-        raise _unusable(f"{path} is no credentials file") from None
-    return parser["default"] if parser.has_section("default") else {}
-
-
-def _unusable(message: str) -> ConfigError:
-    key = "backup.credentials_file"
-    return ConfigError(f"configuration key {key}: {message}", hint=_correct(key), field=key)
+def effective_issuer(settings: Settings) -> str:
+    """`caddy.issuer`, and what "auto" comes to: for names that nobody certifies, Caddy itself."""
+    domain, issuer = settings.server.domain, settings.caddy.issuer
+    if issuer != "auto":
+        return issuer
+    is_public = "." in domain and not domain.endswith((".localhost", ".local", ".internal"))
+    return "acme" if is_public else "internal"
 
 
 def _find_file(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -462,7 +438,7 @@ def _explain(error: ValidationError) -> ConfigError:
     named = re.match(r"([a-z_.]+): (.*)", message, re.DOTALL)
     if kind == "value_error" and named:
         key, message = f"{key}.{named[1]}".strip("."), named[2]
-    hint = _correct(key)
+    hint = correct(key)
     if kind == "extra_forbidden":
         message, hint = "there is no such key", _LIST
     elif kind == "model_type":
@@ -471,7 +447,8 @@ def _explain(error: ValidationError) -> ConfigError:
     return ConfigError(f"configuration key {key}: {message}", hint=hint, field=key)
 
 
-def _correct(key: str) -> str:
+def correct(key: str) -> str:
+    """The hint for a key that is wrong."""
     return f"correct {key} in the file or in {ENV_PREFIX}{key.upper().replace('.', '__')}"
 
 

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from fossilrepo import resources
 from fossilrepo.config import Settings
 from fossilrepo.db.access import AccessStore
 from fossilrepo.db.alerts import AlertStore
@@ -46,6 +47,7 @@ from fossilrepo.services.api_tokens import ApiTokens
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.audit_log import AuditLog
 from fossilrepo.services.bring_back import LARGEST, BringBack
+from fossilrepo.services.certificates import Certificates
 from fossilrepo.services.demo import Demo
 from fossilrepo.services.drift import Drift
 from fossilrepo.services.elevation import Elevations
@@ -91,6 +93,7 @@ from fossilrepo.services.verification import Verification
 from fossilrepo.services.webhook_delivery import Sender
 from fossilrepo.services.webhooks import Webhooks
 from fossilrepo.tools import jail
+from fossilrepo.tools.caddy import Caddy
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.gate import Gate
 from fossilrepo.tools.identity import service_identity
@@ -114,6 +117,7 @@ class Core:
     adoption: Adoption
     mending: Mending
     manifest: Manifest
+    caddy: Caddy
     replacing: Replacing
     tasks: Tasks
     probe_walls: Callable[[], Awaitable[Walls]]
@@ -162,6 +166,7 @@ async def open_core(
         projection = Projection(store, people, access, keys, shelf, locks)
         former = FormerNames(inside)
         skins = Skins(store, access, shelf, links)
+        caddy = Caddy(settings, resources.caddyfile(), identity)
         repos = Repositories(store, shelf, fossil, projection, locks, audit, links, access, former)
         adoption = Adoption(store, shelf, repos, gate, audit, settings.limits.repository)
         folder = Folder(store, shelf, repos, adoption, projection, audit)
@@ -217,17 +222,22 @@ async def open_core(
             settings, AlertStore(database), mirrors, upstreams, store, replication, health, links
         )
         health.more_checks.append(alerts.doctor)
+        certificates = Certificates(settings, caddy, store, health)
+        health.more_checks.append(certificates.doctor)
+        alerts.more.append(certificates.troubles)
         insights = Insights(
             InsightStore(database), Timeline(database), store, shelf, access, health
         )
         health.more_checks.append(insights.doctor)
         repos.before_purge.append(insights.forget)
-        repos.after_add += [insights.changed, skins.changed]
+        repos.before_place.append(skins.dress)
+        repos.after_add.append(insights.changed)
         repos.after_move.append(skins.changed)
         services = Services(
             settings=settings,
             insights=insights,
             skins=skins,
+            certificates=certificates,
             demo=Demo(fossil, shelf),
             runs=runs,
             alerts=alerts,
@@ -307,6 +317,7 @@ async def open_core(
             adoption,
             mending,
             manifest,
+            caddy,
             replacing,
             tasks,
             probe_walls,

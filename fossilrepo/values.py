@@ -91,11 +91,7 @@ def _listen(value: str) -> str:
 
 def _loopback(value: str) -> str:
     host, _ = split_listen(value)
-    try:
-        inside = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        inside = host == "localhost"
-    if not inside:
+    if not is_loopback(host):
         raise ValueError(
             f"{host} is reachable from other machines, and Fossil must only be reached through "
             "server.listen; write a loopback address like 127.0.0.1:8001"
@@ -160,6 +156,29 @@ def _folder(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is no address; write 192.0.2.1 or 2001:db8::1") from None
+
+
+def _issuer(value: str) -> str:
+    url = _split(value)
+    is_directory = url is not None and url.scheme == "https" and not set(value) & set(' {}"`\n')
+    if value not in ("auto", "acme", "internal") and not is_directory:
+        raise ValueError('write "auto", "acme", "internal", or the https:// address of a directory')
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host of a `listen` key is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def split_listen(value: str) -> tuple[str, int]:
     """(address, port) of an `ADDRESS:PORT` key; brackets of IPv6 are taken off."""
     host, _, port = value.rpartition(":")
@@ -194,6 +213,8 @@ Size = Annotated[
 ]
 Share = Annotated[float, BeforeValidator(_share), PlainSerializer(lambda v: f"{v * 100:g}%")]
 Network = Annotated[str, AfterValidator(_network)]
+Address = Annotated[str, AfterValidator(_address)]
+Issuer = Annotated[str, AfterValidator(_issuer)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Loopback = Annotated[Listen, AfterValidator(_loopback)]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from fossilrepo.config import (
-    S3Keys,
     Settings,
     effective_retention,
     format_duration,
@@ -23,9 +22,9 @@ from fossilrepo.config import (
     masked,
     parse_duration,
     parse_size,
-    s3_keys,
     split_listen,
 )
+from fossilrepo.credentials import S3Keys, s3_keys
 from fossilrepo.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.api_tokens import ApiTokens
     from fossilrepo.services.audit import Audit
     from fossilrepo.services.audit_log import AuditLog
+    from fossilrepo.services.certificates import Certificates
     from fossilrepo.services.demo import Demo
     from fossilrepo.services.elevation import Elevations
     from fossilrepo.services.git_authors import GitAuthors
@@ -81,6 +82,7 @@ class Services:
     upstreams: Upstreams
     webhooks: Webhooks
     alerts: Alerts
+    certificates: Certificates
     insights: Insights
     skins: Skins
     demo: Demo

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -79,6 +79,7 @@ class Alerts:
         self._quiet_until = 0.0
         self._pinged = -PING_EVERY
         self.last_error = ""
+        self.more: list[Callable[[], Awaitable[list[Trouble]]]] = []
 
     @property
     def configured(self) -> bool:
@@ -156,6 +157,8 @@ class Alerts:
             name = names.get(upstream.repository_id)
             if name is not None:
                 found += self._of_standing("upstream", upstream, name, f"/repos/{name}/upstream")
+        for more in self.more:
+            found += await more()
         return found
 
     def _of_standing(

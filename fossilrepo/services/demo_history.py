@@ -105,10 +105,9 @@ class _Story:
         self._heads["trunk"] = self._mark
 
     def _tag(self) -> Iterator[bytes]:
-        message = f"version 0.{self._mark}".encode()
+        message, who = f"version 0.{self._mark}".encode(), self._authors[0].encode()
         yield b"tag v0.%d\nfrom :%d\ntagger %s <%s> %d +0000\ndata %d\n%s\n" % (
-            *(self._mark, self._heads["trunk"]),
-            *[self._authors[0].encode()] * 2,
+            *(self._mark, self._heads["trunk"], who, who),
             *(int(self._at.timestamp()), len(message), message),
         )
 

@@ -18,7 +18,7 @@ class Links:
         self.domain = settings.server.domain
         self._configured = settings.server.public_url
         self._port = split_listen(settings.server.listen)[1]
-        self._caddy = settings.caddy.enabled
+        self._caddy = settings.caddy.https_port if settings.caddy.enabled else None
 
     def bind(self, port: int) -> None:
         """The site listens on this port (server.listen may say 0)."""
@@ -31,9 +31,14 @@ class Links:
                 self._port = int(port_file.read_text())
 
     @property
+    def listening(self) -> int:
+        """The site's own port; people may come by another one."""
+        return self._port
+
+    @property
     def configured(self) -> bool:
         """The address was given, not derived: then only its own port is accepted."""
-        return bool(self._configured) or self._caddy
+        return bool(self._configured) or self._caddy is not None
 
     @property
     def https(self) -> bool:
@@ -48,8 +53,8 @@ class Links:
         if self._configured:
             url = urlsplit(self._configured)
             scheme, port = url.scheme, url.port
-        elif self._caddy:
-            scheme, port = "https", None
+        elif self._caddy is not None:
+            scheme, port = "https", self._caddy
         else:
             scheme, port = "http", self._port
         if port == {"http": 80, "https": 443}[scheme]:

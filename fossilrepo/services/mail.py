@@ -17,7 +17,8 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid, parseaddr
 from typing import TYPE_CHECKING
 
-from fossilrepo.config import Settings, mail_password
+from fossilrepo.config import Settings
+from fossilrepo.credentials import mail_password
 from fossilrepo.errors import Forbidden, FossilrepoError, InvalidInput, Unavailable
 from fossilrepo.models import Actor, check_text
 

@@ -66,6 +66,7 @@ class Repositories(Catalog):
         self._audit = audit
         self._protect: Callable[[str], Awaitable[None]] = _nothing
         self.before_purge: list[Callable[[Repository], Awaitable[None]]] = []
+        self.before_place: list[Callable[[Repository, Path], Awaitable[object]]] = []
         self.after_add: list[Callable[[Repository], Awaitable[None]]] = []
         self.after_move: list[Callable[[Repository], Awaitable[None]]] = []  # name, organization
 
@@ -153,6 +154,8 @@ class Repositories(Catalog):
             people = (await self._access.picture()).version
             plan = await self._projection.plan(draft)
             await asyncio.to_thread(fossil_users.project, scratch, plan)
+            for prepare in self.before_place:
+                await prepare(draft, scratch)
             # An import takes long: meanwhile rights can end, and organizations too.
             await self._access.require_may_create(actor, draft.org)
             async with self.names():

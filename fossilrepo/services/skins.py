@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from html import escape
+from pathlib import Path
 
 from fossilrepo import resources
 from fossilrepo.db.repositories import RepositoryStore
@@ -43,15 +44,19 @@ class Skins:
         header = self._header.replace("{{page}}", _in_header(page))
         return Skin(self._css, header.replace("{{domain}}", _in_header(self._links.domain)))
 
-    async def dress(self, repository: Repository) -> Worn:
-        """Give it what its organization wants; raises what reading and writing any file does."""
+    async def dress(self, repository: Repository, file: Path | None = None) -> Worn:
+        """Give it what its organization wants; raises what reading and writing any file does.
+
+        `file`: where it lies before it has its place.
+        """
         directory = await self._access.directory()
         org = directory.organizations.get(repository.org)
         skin = self.skin(repository) if org is not None and org.skin else None
-        return await asyncio.to_thread(fossil_skin.wear, self._shelf.file(repository.id), skin)
+        path = file or self._shelf.file(repository.id)
+        return await asyncio.to_thread(fossil_skin.wear, path, skin)
 
     async def changed(self, repository: Repository) -> None:
-        """It is new, renamed or moved, or its file changed: a file that cannot be read says so
+        """It is renamed or moved, or its file changed: a file that cannot be read says so
         elsewhere, and is dressed with its next change."""
         try:
             await self.dress(repository)

@@ -17,7 +17,8 @@ from datetime import UTC
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from fossilrepo.config import S3Keys, Settings, s3_keys
+from fossilrepo.config import Settings
+from fossilrepo.credentials import S3Keys, s3_keys
 from fossilrepo.errors import InvalidInput, Unavailable
 from fossilrepo.tools.target import Stored, Target
 

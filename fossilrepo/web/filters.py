@@ -24,7 +24,9 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _TONES = {
     **dict.fromkeys(("active", "running", "done", "ok", "enabled", "public"), "good"),
     **dict.fromkeys(("current", "proven", "in use", "in-sync", "delivered", "on"), "good"),
-    **dict.fromkeys(("broken", "failed", "fail", "interrupted", "failing", "not proven"), "bad"),
+    **dict.fromkeys(
+        ("broken", "failed", "fail", "interrupted", "failing", "late", "not proven"), "bad"
+    ),
     "stopped": "bad",
     **dict.fromkeys(("waiting", "backoff", "starting", "stopping", "warn", "queued"), "warn"),
     **dict.fromkeys(("behind", "kept", "local only", "not replicated", "paused"), "warn"),

@@ -7,6 +7,7 @@ what would tell something needs an API token from anywhere else.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 
 from aiohttp import web
@@ -51,6 +52,7 @@ async def metrics(visit: Visit) -> web.StreamResponse:
         last[0].id if last else 0,
         await services.mirrors.list(Actor.system()),
         len(services.insights.unread()),
+        await asyncio.to_thread(services.certificates.standing),
     )
     return web.Response(body=text, headers={"Content-Type": prometheus.CONTENT_TYPE})
 

@@ -15,8 +15,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from fossilrepo.bridge import MirrorState, Standing
+from fossilrepo import bridge
+from fossilrepo.bridge import MirrorState
 from fossilrepo.models import CONTROL_ID, BackupState, Replica, now
+from fossilrepo.services.certificates import Standing
 from fossilrepo.services.health import Health
 from fossilrepo.services.mirrors import Shown
 from fossilrepo.services.replication import Replication
@@ -33,6 +35,7 @@ def text(
     verifications: int,
     mirrors: Sequence[Shown],
     unread: int,
+    certificates: Sequence[Standing],
 ) -> bytes:
     """Everything, as one document. `verifications`: how many trial restores there were;
     `unread`: repositories whose history could not be read."""
@@ -41,6 +44,7 @@ def text(
     registry.register(_Now(health, status, gateway, unread))
     registry.register(_Backup(replication, verifications))
     registry.register(_Mirrors(mirrors))
+    registry.register(_Certificates(certificates))
     return generate_latest(registry)
 
 
@@ -149,7 +153,7 @@ class _Mirrors(Collector):
             states.add_metric([state], count)
         yield states
         at = now()
-        values: dict[str, tuple[str, Callable[[Standing], float | None]]] = {
+        values: dict[str, tuple[str, Callable[[bridge.Standing], float | None]]] = {
             "lag_checkins": ("Check-ins that are not there yet.", lambda s: s.lag_checkins),
             "lag_seconds": ("Age of the oldest change not there yet.", lambda s: s.lag_s(at)),
             "verified_timestamp_seconds": (
@@ -166,6 +170,22 @@ class _Mirrors(Collector):
                 if value is not None:
                     family.add_metric([one.repository.label, one.mirror.id], value)
             yield family
+
+
+class _Certificates(Collector):
+    def __init__(self, certificates: Sequence[Standing]) -> None:
+        self._certificates = certificates
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "fossilrepo_certificate_end_timestamp_seconds",
+            "When the certificate of this name ends.",
+            labels=["name"],
+        )
+        for one in self._certificates:
+            for name in one.certificate.names:
+                family.add_metric([name], one.certificate.not_after.timestamp())
+        yield family
 
 
 def _name(row: Replica) -> str:

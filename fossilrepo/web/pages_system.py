@@ -31,6 +31,7 @@ async def system(visit: Visit) -> web.StreamResponse:
         data=visit.services.settings.data,
         jobs=jobs,
         usage=await asyncio.to_thread(health.usage),
+        certificates=await asyncio.to_thread(visit.services.certificates.standing),
         configuration=_sections(masked(visit.services.settings)),
     )
 
