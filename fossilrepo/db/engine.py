@@ -8,8 +8,9 @@ other instead of failing half-way.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from sqlalchemy import URL, event, make_url
@@ -68,7 +69,8 @@ def database_url(settings: Settings) -> URL:
 def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
     if not is_sqlite:
         return create_async_engine(url, pool_size=5, max_overflow=5, pool_pre_ping=True)
-    engine = create_async_engine(url, pool_size=4, max_overflow=4, connect_args={"timeout": 10})
+    arguments = {"timeout": BUSY_TIMEOUT_MS / 1000, "factory": _Settled}
+    engine = create_async_engine(url, pool_size=4, max_overflow=4, connect_args=arguments)
 
     def prepare(connection: Any, record: object) -> None:
         connection.isolation_level = None  # transactions are begun by us, see `write`
@@ -85,6 +87,21 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
 
     event.listen(engine.sync_engine, "connect", prepare)
     return engine
+
+
+class _Settled(sqlite3.Connection):
+    """Gives up its transaction before it closes.
+
+    A connection is closed while its statements are not done when the task that used it is
+    cancelled, as by a visitor who goes away. Python closes with sqlite3_close_v2, which keeps
+    the transaction, and so the lock that every writer needs, until the last statement is
+    collected as garbage.
+    """
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
 
 
 class _our_errors:
