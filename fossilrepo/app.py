@@ -25,6 +25,7 @@ from fossilrepo.config import Settings, split_listen
 from fossilrepo.core import Core, open_core, prepare
 from fossilrepo.errors import Conflict, FossilrepoError
 from fossilrepo.models import is_id
+from fossilrepo.runtime import systemd
 from fossilrepo.runtime.gathered import Gathered
 from fossilrepo.runtime.locks import acquire_single
 from fossilrepo.runtime.supervisor import Supervisor
@@ -119,8 +120,11 @@ async def _run(
         await _start_site(settings, services, core, port, listening, stack)
         await _start_control(settings, services, stack)
         await _announce(services, announce)
+        systemd.tell("READY=1")
+        core.tasks.spawn("watchdog of systemd", systemd.keep_alive())
         _stop_on_signals(stop, stack)
         await stop.wait()
+        systemd.tell("STOPPING=1")
         announce("stopping")
 
 

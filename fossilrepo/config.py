@@ -54,6 +54,7 @@ from fossilrepo.values import (
 )
 
 __all__ = [
+    "CONFIG_VARIABLE",
     "Settings",
     "correct",
     "effective_issuer",

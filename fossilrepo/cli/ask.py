@@ -32,6 +32,12 @@ def confirm(question: str, yes: bool) -> None:
         raise InvalidInput("nothing was changed", hint="answer y, or add --yes")
 
 
+def words(question: str) -> str:
+    """What a person types at a terminal, in one line."""
+    print(f"{question}: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
+
+
 def asked(question: str, answer: bool | None) -> bool:
     """What an option said, else what a person at a terminal says; no without one."""
     if answer is not None:

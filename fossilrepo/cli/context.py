@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fossilrepo import logs
-from fossilrepo.config import Settings, load
+from fossilrepo.config import CONFIG_VARIABLE, Settings, load
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import Actor
 
@@ -43,6 +43,11 @@ class Interrupted(FossilrepoError):
 def use_config(path: Path | None) -> None:
     """Where `settings` reads from: `--config`, or the usual places."""
     _config_file.set(path)
+
+
+def config_file() -> Path:
+    """Where the configuration is, or would be."""
+    return _config_file.get() or Path(os.environ.get(CONFIG_VARIABLE) or "config.toml")
 
 
 def settings() -> Settings:

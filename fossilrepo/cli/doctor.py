@@ -31,12 +31,13 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         output.document([asdict(check) for check in checks])
     else:
-        _show(checks)
+        show(checks)
     if any(check.result == "fail" for check in checks):
         raise typer.Exit(1)
 
 
-def _show(checks: list[Check]) -> None:
+def show(checks: list[Check]) -> None:
+    """A line for each, and below what is not right how to mend it."""
     width = max((len(check.name) for check in checks), default=0)
     for check in checks:
         output.say(f"{check.result:<4}  {check.name:<{width}}  {output.clean(check.found)}")

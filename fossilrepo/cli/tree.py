@@ -36,6 +36,8 @@ from fossilrepo.cli import (
     people,
     repo,
     serve,
+    service,
+    setup,
     status,
     team,
     tokens,
@@ -49,6 +51,8 @@ PROGRAM = "fossilrepo"
 
 app = options.group("Host your own Fossil repositories: one process, one command.")
 app.command("serve")(serve.serve)
+app.command("setup")(setup.setup)
+app.add_typer(service.app, name="service")
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 repo.app.command("import")(imports.import_)

@@ -1,0 +1,109 @@
+"""From nothing to a host on a domain: what is looked at, and the configuration that comes of it.
+
+Owns the questions that decide whether people and certificate authorities will find this machine,
+asked before anything is written. Works without a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import socket
+from pathlib import Path
+
+from fossilrepo.config import Settings, load
+from fossilrepo.errors import Conflict, InvalidInput
+from fossilrepo.services.health import Check
+from fossilrepo.services.name_checks import look_up, own_addresses
+
+_PROBE = "fossilrepo-setup"  # a name that nobody has: the wildcard answers for it
+
+
+async def look(domain: str, http_port: int = 80, https_port: int = 443) -> list[Check]:
+    """Whether the names lead here and the ports are free."""
+    mine = await asyncio.to_thread(own_addresses)
+    checks = [
+        await _name("domain", domain, domain, mine),
+        await _name("wildcard", f"{_PROBE}.{domain}", f"*.{domain}", mine),
+    ]
+    checks += [_port(number) for number in (http_port, https_port)]
+    return checks
+
+
+async def _name(name: str, asked: str, record: str, mine: frozenset[str]) -> Check:
+    found = await look_up(asked)
+    if not found:
+        return Check(
+            name,
+            "fail",
+            f"{record} is not known to the name servers",
+            f"make an A record (and AAAA) for {record} that names the address of this machine",
+        )
+    if not found & mine:
+        return Check(
+            name,
+            "warn",
+            f"{record} leads to {', '.join(sorted(found))}, which is no address of this machine",
+            "right behind a router that forwards ports 80 and 443; else correct the record",
+        )
+    return Check(name, "ok", f"{record} leads to this machine")
+
+
+def _port(number: int) -> Check:
+    name = f"port {number}"
+    try:
+        with socket.create_server(("", number)):
+            return Check(name, "ok", "free")
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            return Check(
+                name,
+                "warn",
+                "this account may not use it",
+                "the service may: `fossilrepo service install`",
+            )
+        return Check(name, "fail", "another program has it", "see which: `ss -ltnp`, and stop it")
+
+
+def configuration(domain: str, email: str, data: Path | None) -> str:
+    """The text of a configuration for a host with Caddy; InvalidInput for what cannot be."""
+    lines = ["# Written by `fossilrepo setup`. Every key: config.example.toml"]
+    if data is not None:
+        lines.append(f"data_dir = {json.dumps(str(data))}")
+    lines += ["", "[server]", f"domain = {json.dumps(domain)}", ""]
+    lines += ["[caddy]", "enabled = true", f"email = {json.dumps(email)}", ""]
+    return "\n".join(lines)
+
+
+def try_out(path: Path, text: str) -> Settings:
+    """What the text comes to beside `path`; ConfigError for what is wrong in it."""
+    partial = path.with_name(f".{path.name}.new")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        return load(partial, {})
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path: Path, text: str, *, replace: bool = False) -> Settings:
+    """Write it where it is read from; nothing is left of one that does not load.
+
+    Conflict when there is one already.
+    """
+    if os.path.lexists(path) and not replace:
+        raise Conflict(
+            f"there is a configuration already: {path}",
+            hint="change it, or give --replace (the old one is kept beside it)",
+        )
+    settings = try_out(path, text)
+    try:
+        if os.path.lexists(path):
+            path.rename(path.with_name(f"{path.name}.before"))
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
+    return settings
