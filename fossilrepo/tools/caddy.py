@@ -40,6 +40,8 @@ _SOCKET = "admin.sock"  # below the folder that Caddy works in: a socket's path 
 _POWER = "-all,+net_bind_service"
 _YEAR = 31_536_000  # seconds
 _SECONDS = 20.0
+# Warnings of Caddy's that are no news: the socket is in a closed folder, http only leads to https.
+_NO_NEWS = ("byeee", "admin endpoint on open interface", "skipped because it requires TLS")
 _LEVELS = {"warn": logging.WARNING, "error": logging.ERROR, "panic": logging.ERROR}
 
 
@@ -248,8 +250,9 @@ def listener(log: logging.Logger) -> Callable[[str], None]:
             words = f"{said['msg']}: {said['error']}" if said.get("error") else said["msg"]
         except (ValueError, KeyError, TypeError):
             level, words = logging.DEBUG, line
-        if "byeee" not in words and "not formatted" not in words:
-            log.log(level, "Caddy: %s", words)
+        if any(known in words for known in _NO_NEWS):
+            level = logging.DEBUG
+        log.log(level, "Caddy: %s", words)
 
     return feed
 
