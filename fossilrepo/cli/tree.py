@@ -20,6 +20,7 @@ from fossilrepo.cli import (
     backup,
     config,
     context,
+    database,
     demo,
     doctor,
     grant,
@@ -79,6 +80,7 @@ mirror.app.add_typer(mirror_rule.authors, name="author")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(upstream.app, name="upstream")
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(database.app, name="database")
 app.command("demo")(demo.demo)
 app.command("activity")(insights.activity)
 app.command("audit")(audit.audit)

@@ -8,6 +8,7 @@ other instead of failing half-way.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fossilrepo.config import Settings
@@ -32,20 +34,21 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite and settings.data.is_dir():
             settings.database_file.touch(mode=0o600)  # SQLite gives its side files the same mode
+        self.file = settings.database_file if self.is_sqlite else None
         self.engine: AsyncEngine = _engine(self.url, self.is_sqlite)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for queries; what it sees is one consistent state."""
         with _our_errors():
-            async with self.engine.connect() as connection:
+            async with self._connected() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end of the block, undone when it raises."""
         with _our_errors():
-            async with self.engine.connect() as connection:
+            async with self._connected() as connection:
                 if self.is_sqlite:
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 try:
@@ -54,6 +57,25 @@ class Database:
                     await connection.rollback()
                     raise
                 await connection.commit()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool; Unavailable when there is none to be had."""
+        try:
+            connection = await self.engine.connect()
+        except DBAPIError:
+            raise
+        except (OSError, PoolTimeout) as error:
+            raise _unreachable(error) from error
+        except Exception as error:
+            if type(error).__module__.startswith("asyncpg"):  # what its server says, or its absence
+                raise _unreachable(error) from error
+            raise
+        try:
+            yield connection
+        finally:  # also when its task is cancelled once more
+            closing = asyncio.ensure_future(connection.close())
+            await asyncio.shield(closing)
 
     async def close(self) -> None:
         await self.engine.dispose()
@@ -114,6 +136,14 @@ class _our_errors:
         if error is None or not isinstance(error, DBAPIError):
             return
         raise translate(error) from error
+
+
+def _unreachable(error: Exception) -> Unavailable:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return Unavailable(
+        f"the control database cannot be reached: {lines[0]}",
+        hint="see that it runs, and that database.url is right; it is tried again by itself",
+    )
 
 
 def translate(error: DBAPIError) -> FossilrepoError:

@@ -7,14 +7,22 @@ not need.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import Connection, inspect, text
 
 from fossilrepo.db.engine import Database
 from fossilrepo.errors import FossilrepoError
 
+log = logging.getLogger(__name__)
+
+_COPIES = 3
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -36,11 +44,32 @@ async def migrate(database: Database) -> bool:
     if current is not None and current > newest:
         raise FossilrepoError(
             f"the control database has schema {current}, this fossilrepo knows only {newest}",
-            hint="start the newer fossilrepo again, or restore the database from before",
+            hint="start the newer fossilrepo again, or put the copy from before the upgrade in "
+            f"place, fossilrepo.db.schema-{newest} in the data folder",
         )
+    if current is not None and database.file is not None:
+        await asyncio.to_thread(_keep, database.file, current)
     async with database.write() as connection:
         await connection.run_sync(_upgrade)
     return True
+
+
+def _keep(file: Path, revision: str) -> None:
+    """A copy as it is now, beside it, so that the program from before can be started again.
+
+    The last ones are kept; of PostgreSQL its own backups are.
+    """
+    copy = file.with_name(f"{file.name}.schema-{revision}")
+    partial = copy.with_name(f"{copy.name}.new")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as source:
+        with closing(sqlite3.connect(partial)) as target:
+            source.backup(target)
+    partial.replace(copy)
+    log.info("the control database as it was with schema %s is kept in %s", revision, copy)
+    for old in sorted(file.parent.glob(f"{file.name}.schema-[0-9]*"))[:-_COPIES]:
+        old.unlink()
 
 
 def _current(connection: Connection) -> str | None:
