@@ -62,6 +62,7 @@ from fossilrepo.services.invitations import Invitations
 from fossilrepo.services.issue_sync import IssueSync
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.keys import Keys
+from fossilrepo.services.leaving import Leaving
 from fossilrepo.services.links import Links
 from fossilrepo.services.mail import Mail
 from fossilrepo.services.manifest import Manifest
@@ -69,6 +70,7 @@ from fossilrepo.services.mending import Mending
 from fossilrepo.services.mirror_rules import MirrorRules
 from fossilrepo.services.mirroring import Mirroring
 from fossilrepo.services.mirrors import Mirrors
+from fossilrepo.services.moving_in import MovingIn
 from fossilrepo.services.natives import Natives
 from fossilrepo.services.opening import Opening
 from fossilrepo.services.organizations import Organizations
@@ -233,6 +235,7 @@ async def open_core(
         repos.before_place.append(skins.dress)
         repos.after_add.append(insights.changed)
         repos.after_move.append(skins.changed)
+        imports = Imports(settings, repos, shelf, fossil, gate, jobs)
         services = Services(
             settings=settings,
             insights=insights,
@@ -267,8 +270,10 @@ async def open_core(
             api_tokens=ApiTokens(people, audit),
             opening=Opening(inside, people, store, backups, access, projection, keys, shelf, audit),
             repos=repos,
-            imports=Imports(settings, repos, shelf, fossil, gate, jobs),
+            imports=imports,
             jobs=jobs,
+            moving_in=MovingIn(imports, jobs, repos),
+            leaving=Leaving(repos, links),
             accounts=accounts,
             health=health,
             audit=audit,

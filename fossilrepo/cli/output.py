@@ -109,8 +109,8 @@ def size(count: int) -> str:
     return f"{amount:.1f} TiB"
 
 
-def plural(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")
+def plural(count: int, word: str, many: str = "") -> str:
+    return f"{count} {word if count == 1 else many or f'{word}s'}"
 
 
 def _plain(value: object) -> object:

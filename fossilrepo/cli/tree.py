@@ -30,6 +30,7 @@ from fossilrepo.cli import (
     mail,
     mirror,
     mirror_rule,
+    moving,
     native,
     options,
     org,
@@ -57,6 +58,8 @@ app.add_typer(service.app, name="service")
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 repo.app.command("import")(imports.import_)
+repo.app.command("import-all")(moving.import_all)
+repo.app.command("export-all")(moving.export_all)
 repo.app.command("insights")(insights.insights)
 repo.app.add_typer(trash.app, name="trash")
 app.add_typer(repo.app, name="repo")

@@ -24,10 +24,12 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.insights import Insights
     from fossilrepo.services.invitations import Invitations
     from fossilrepo.services.jobs import Jobs
+    from fossilrepo.services.leaving import Leaving
     from fossilrepo.services.links import Links
     from fossilrepo.services.mail import Mail
     from fossilrepo.services.mirror_rules import MirrorRules
     from fossilrepo.services.mirrors import Mirrors
+    from fossilrepo.services.moving_in import MovingIn
     from fossilrepo.services.natives import Natives
     from fossilrepo.services.opening import Opening
     from fossilrepo.services.organizations import Organizations
@@ -83,6 +85,8 @@ class Services:
     webhooks: Webhooks
     alerts: Alerts
     certificates: Certificates
+    moving_in: MovingIn
+    leaving: Leaving
     insights: Insights
     skins: Skins
     demo: Demo

@@ -69,6 +69,12 @@ class Catalog:
         await self._access.require(actor, repository, Role.ADMIN)
         return repository
 
+    async def administered_all(self, actor: Actor) -> list[Repository]:
+        """Every one that the actor may administer, in any state."""
+        return [
+            row for row in await self._store.all() if await self._access.may(actor, row, Role.ADMIN)
+        ]
+
     async def by_identity(self, actor: Actor | None, identity: str) -> Repository:
         """The repository of this identity, also in the trash; NotFound as in `get`."""
         repository = await self._store.get(identity)

@@ -51,6 +51,7 @@ class RemoteRepository:
     default_branch: str
     private: bool
     can_push: bool | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Forge(Protocol):
 
     async def token(self) -> TokenFacts: ...
     async def repository(self, path: str) -> RemoteRepository | None: ...
+    async def owned_by(self, owner: str) -> list[RemoteRepository]: ...
     async def create(
         self, path: str, *, private: bool, description: str, default_branch: str
     ) -> RemoteRepository: ...

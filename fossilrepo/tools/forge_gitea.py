@@ -17,7 +17,8 @@ class Gitea(GitHub):
     kind = ForgeKind.GITEA
 
     def __init__(self, api_url: str, token: str, networks: Sequence[str]) -> None:
-        self._api = Api(api_url, token, networks, {"Authorization": f"token {token}"})
+        headers = {"Authorization": f"token {token}"} if token else {}
+        self._api = Api(api_url, token, networks, headers)
 
     async def token(self) -> TokenFacts:
         """The API tells neither scopes nor an end."""

@@ -17,6 +17,7 @@ from fossilrepo.tools.forge import (
     RemoteRepository,
     TokenFacts,
     moment,
+    segment,
 )
 
 
@@ -29,7 +30,7 @@ class GitHub:
             token,
             networks,
             {
-                "Authorization": f"Bearer {token}",
+                **({"Authorization": f"Bearer {token}"} if token else {}),
                 "Accept": "application/vnd.github+json",
                 "X-GitHub-Api-Version": "2022-11-28",
             },
@@ -53,6 +54,21 @@ class GitHub:
     async def repository(self, path: str) -> RemoteRepository | None:
         reply = await self._api.ask("GET", f"/repos/{path}", may_fail=(404,))
         return None if reply.status == 404 else _repository(reply.value)
+
+    async def owned_by(self, owner: str) -> list[RemoteRepository]:
+        """Those of an organization or a user that the token may see; of oneself the private too."""
+        name = segment(owner)
+        asked = await self._api.ask("GET", "/user", may_fail=(401,))  # without a token: nobody
+        me = asked.value if asked.status == 200 else {}
+        if str(me.get("login", "")).lower() == owner.lower():
+            return [
+                one
+                for one in map(_repository, await self._api.pages("/user/repos"))
+                if one.path.lower().startswith(f"{owner.lower()}/")
+            ]
+        known = await self._api.ask("GET", f"/orgs/{name}", may_fail=(404,))
+        kind = "users" if known.status == 404 else "orgs"
+        return [_repository(one) for one in await self._api.pages(f"/{kind}/{name}/repos")]
 
     async def create(
         self, path: str, *, private: bool, description: str, default_branch: str
@@ -136,6 +152,7 @@ def _repository(value: dict[str, Any]) -> RemoteRepository:
         default_branch=value.get("default_branch") or "",
         private=bool(value.get("private")),
         can_push=bool(rights.get("push")) if isinstance(rights, dict) else None,
+        description=value.get("description") or "",
     )
 
 

@@ -28,7 +28,8 @@ class GitLab:
     kind = ForgeKind.GITLAB
 
     def __init__(self, api_url: str, token: str, networks: Sequence[str]) -> None:
-        self._api = Api(api_url, token, networks, {"PRIVATE-TOKEN": token})
+        headers = {"PRIVATE-TOKEN": token} if token else {}
+        self._api = Api(api_url, token, networks, headers)
 
     async def token(self) -> TokenFacts:
         reply = await self._api.ask("GET", "/personal_access_tokens/self", may_fail=(404,))
@@ -47,6 +48,15 @@ class GitLab:
     async def repository(self, path: str) -> RemoteRepository | None:
         reply = await self._api.ask("GET", f"/projects/{segment(path)}", may_fail=(404,))
         return None if reply.status == 404 else _repository(reply.value)
+
+    async def owned_by(self, owner: str) -> list[RemoteRepository]:
+        """Those of a group, with its subgroups, or of a user."""
+        name = segment(owner)
+        known = await self._api.ask("GET", f"/groups/{name}", may_fail=(404,))
+        where = f"/groups/{name}/projects?include_subgroups=true"
+        if known.status == 404:
+            where = f"/users/{name}/projects"
+        return [_repository(one) for one in await self._api.pages(where)]
 
     async def create(
         self, path: str, *, private: bool, description: str, default_branch: str
@@ -147,6 +157,7 @@ def _repository(value: dict[str, Any]) -> RemoteRepository:
         default_branch=value.get("default_branch") or "",
         private=value.get("visibility") != "public",
         can_push=max(levels) >= DEVELOPER if levels else None,
+        description=value.get("description") or "",
     )
 
 

@@ -82,6 +82,9 @@ class Fake:
         link = f'<{self.url}/elsewhere?page={page + 1}>; rel="next"' if more else ""
         return _json(part, 200, {"Link": link} if link else {})
 
+    def _owned(self, owner: str) -> list[str]:
+        return [path for path in self.repositories if path.startswith(f"{owner}/")]
+
     def _next(self) -> int:
         self._number += 1
         return self._number
@@ -97,6 +100,12 @@ class Fake:
             if self.kind == "github" and self.expires:
                 headers["github-authentication-token-expiration"] = self.expires
             return _json({"login": self.login}, 200, headers)
+        if parts[0] == "orgs" and len(parts) == 2:
+            is_org = parts[1] != self.login and self._owned(parts[1])
+            return _json({"login": parts[1]}) if is_org else _json({"message": "Not Found"}, 404)
+        if parts[-1] == "repos" and method == "GET":
+            owner = self.login if parts[0] == "user" else parts[1]
+            return self._page(request, [self._shown(path) for path in self._owned(owner)])
         if parts[0] in ("user", "orgs") and method == "POST":
             owner = self.login if parts[0] == "user" else parts[1]
             path = f"{owner}/{body['name']}"
@@ -153,6 +162,7 @@ class Fake:
             "html_url": f"https://example.org/{path}",
             "default_branch": known.get("default_branch", "main"),
             "private": known.get("private", True),
+            "description": known.get("description"),
             "permissions": {"push": self.can_push},
         }
 
@@ -164,6 +174,11 @@ class Fake:
             return _json({"username": self.login})
         if parts == ["personal_access_tokens", "self"]:
             return _json({"scopes": (self.scopes or "").split(", "), "expires_at": self.expires})
+        if parts[0] == "groups" and len(parts) == 2:
+            is_group = parts[1] != self.login and self._owned(parts[1])
+            return _json({"id": 8}) if is_group else _json({"message": "404 Not found"}, 404)
+        if parts[0] in ("groups", "users") and parts[2:] == ["projects"]:
+            return self._page(request, [self._project(path) for path in self._owned(parts[1])])
         if parts[0] == "namespaces":
             known = parts[1] == self.login
             return _json({"id": 7}) if known else _json({"message": "404 Not found"}, 404)
@@ -224,6 +239,7 @@ class Fake:
             "web_url": f"https://example.org/{path}",
             "default_branch": known.get("default_branch", "main"),
             "visibility": known.get("visibility", "private"),
+            "description": known.get("description"),
             "permissions": {"project_access": {"access_level": 40 if self.can_push else 10}},
         }
 
