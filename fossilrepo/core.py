@@ -48,6 +48,7 @@ from fossilrepo.services.audit import Audit
 from fossilrepo.services.audit_log import AuditLog
 from fossilrepo.services.bring_back import LARGEST, BringBack
 from fossilrepo.services.certificates import Certificates
+from fossilrepo.services.checkup import Checkup
 from fossilrepo.services.demo import Demo
 from fossilrepo.services.drift import Drift
 from fossilrepo.services.elevation import Elevations
@@ -231,6 +232,8 @@ async def open_core(
             InsightStore(database), Timeline(database), store, shelf, access, health
         )
         health.more_checks.append(insights.doctor)
+        checkup = Checkup(settings, store, shelf, projection, insights)
+        health.more_checks.insert(0, checkup.doctor)
         repos.before_purge.append(insights.forget)
         repos.before_place.append(skins.dress)
         repos.after_add.append(insights.changed)
@@ -241,6 +244,7 @@ async def open_core(
             insights=insights,
             skins=skins,
             certificates=certificates,
+            checkup=checkup,
             demo=Demo(fossil, shelf),
             runs=runs,
             alerts=alerts,

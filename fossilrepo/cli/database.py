@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from fossilrepo.cli import ask, context, options, output
 from fossilrepo.cli.options import AsJson, Yes
 from fossilrepo.errors import InvalidInput
-from fossilrepo.services import database_move
 from fossilrepo.values import mask_url
 
 app = options.group("The control database: accounts, organizations, what is known of repositories.")
@@ -36,6 +35,8 @@ def move(
 
     The host must not run. The old database is only read; database.url says which one is used.
     """
+    from fossilrepo.services import database_move  # other commands start without it
+
     if bool(to) == to_stdin:
         raise InvalidInput("say where to", hint="give --to or --to-stdin", field="to")
     url = ask.line("--to-stdin") if to_stdin else to

@@ -6,7 +6,7 @@ Owns the form only; the checks are the service's.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
     from fossilrepo.services.health import Check
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be mended without losing anything.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the machine and the data.
 
     Exit code 1 when a check fails; a warning is no failure.
     """
 
     async def work(services: Services) -> list[Check]:
-        return await services.health.doctor()
+        checks = await services.health.doctor()
+        if fix and (done := await services.checkup.fix(checks)):
+            for line in done:
+                output.note(output.clean(line))
+            checks = await services.health.doctor()
+        return checks
 
     checks = context.run(work)
     if as_json:

@@ -16,7 +16,6 @@ import typer
 from fossilrepo.cli import ask, context, doctor, output
 from fossilrepo.cli.options import AsJson, Yes
 from fossilrepo.errors import Conflict, InvalidInput
-from fossilrepo.services import first_setup
 
 
 def setup(
@@ -40,6 +39,8 @@ def setup(
     Looks first whether the domain leads here and the ports are free, and says what is not right;
     nothing is written then, unless --yes is given.
     """
+    from fossilrepo.services import first_setup  # other commands start without it
+
     path = context.config_file()
     if path.exists() and not replace:
         first_setup.write(path, "")  # says that there is one

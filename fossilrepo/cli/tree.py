@@ -27,6 +27,7 @@ from fossilrepo.cli import (
     imports,
     insights,
     invitations,
+    key,
     mail,
     mirror,
     mirror_rule,
@@ -83,6 +84,7 @@ mirror.app.add_typer(mirror_rule.authors, name="author")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(upstream.app, name="upstream")
 app.add_typer(webhook.app, name="webhook")
+app.add_typer(key.app, name="key")
 app.add_typer(database.app, name="database")
 app.command("demo")(demo.demo)
 app.command("activity")(insights.activity)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.audit import Audit
     from fossilrepo.services.audit_log import AuditLog
     from fossilrepo.services.certificates import Certificates
+    from fossilrepo.services.checkup import Checkup
     from fossilrepo.services.demo import Demo
     from fossilrepo.services.elevation import Elevations
     from fossilrepo.services.git_authors import GitAuthors
@@ -85,6 +86,7 @@ class Services:
     webhooks: Webhooks
     alerts: Alerts
     certificates: Certificates
+    checkup: Checkup
     moving_in: MovingIn
     leaving: Leaving
     insights: Insights

@@ -12,7 +12,6 @@ import platform
 import resource
 import shutil
 import sqlite3
-import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -182,7 +181,7 @@ class Health:
         Thorough: the place of the replicas is written to, which may take seconds.
         """
         checks = [_python(), _sqlite(), await self._fossil_program(), _git_program()]
-        checks += [await self._database_answers(), self._data_folder(), self._key(), self._space()]
+        checks += [await self._database_answers(), self._data_folder(), self._space()]
         checks += await self._jail()
         checks += [await self._repositories()]
         checks += [_duty(trouble) for trouble in self._troubles()]
@@ -216,18 +215,6 @@ class Health:
         if not os.access(data, os.W_OK | os.X_OK):
             return Check("data folder", "fail", f"{data} cannot be written", f"chown it: {data}")
         return Check("data folder", "ok", f"{data} can be written")
-
-    def _key(self) -> Check:
-        path = self._settings.key_file
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            return Check("secret key", "fail", f"{path} can be read by others", f"chmod 600 {path}")
-        return Check(
-            "secret key",
-            "warn",
-            f"{path} is well guarded, but nothing tells whether a copy is kept elsewhere",
-            "keep a copy of it away from this machine; without it Fossil passwords must be renewed",
-        )
 
     def _space(self) -> Check:
         reason = self._shelf.low_disk_reason()

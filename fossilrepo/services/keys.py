@@ -47,6 +47,11 @@ class Keys:
         return derived(self.decrypt(encrypted_secret), repository_id)
 
 
+def fingerprint(content: bytes) -> str:
+    """Tells one key from another, and nothing of it."""
+    return hashlib.sha256(b"fossilrepo key " + content.strip()).hexdigest()[:32]
+
+
 def derived(secret: bytes, repository_id: str) -> str:
     """The password in one repository: 24 characters of base32.
 

@@ -21,7 +21,6 @@ from fossilrepo.errors import Conflict, Forbidden, InvalidInput, ToolFailed, Una
 from fossilrepo.runtime import process
 from fossilrepo.runtime.process import Command
 
-ACCOUNT = "fossilrepo"
 UNIT = Path("/etc/systemd/system/fossilrepo.service")
 SECRETS = Path("/etc/fossilrepo/environment")
 _RUNNING = Path("/run/systemd/system")
@@ -35,7 +34,7 @@ class Plan:
 
     settings: Settings
     config: Path
-    account: str = ACCOUNT
+    account: str = "fossilrepo"
 
     @property
     def program(self) -> Path:
