@@ -12,6 +12,7 @@ from fossilrepo.config import Settings
 from fossilrepo.errors import NotFound
 from fossilrepo.logs import request_id
 from fossilrepo.models import Visibility
+from tests.helpers.forks import ROOT
 from tests.helpers.site import ADMIN, Site, roomy, served
 
 
@@ -177,3 +178,14 @@ async def test_the_site_says_that_it_is_read_only(settings: Settings) -> None:
         assert refused.status == 503
         with pytest.raises(NotFound):
             await site.services.repos.get(ADMIN, "museum")
+
+
+async def test_the_dashboard_asks_for_metrics_that_there_are(site: Site) -> None:
+    """docs/grafana.json and the alerts of docs/operations.md name no metric that is not told."""
+    await site.admin()
+    told = set(re.findall(r"^# TYPE (\S+)", (await site.browser().get("/metrics")).text, re.M))
+    for name in ("grafana.json", "operations.md"):
+        text = (ROOT / "docs" / name).read_text()
+        asked = set(re.findall(r"\bfossilrepo_[a-z_]+", text))
+        assert len(asked) > 5
+        assert asked <= told, asked - told
