@@ -19,6 +19,7 @@ from aiohttp import web
 from fossilrepo.config import Settings
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.models import KEY_LOGIN, HostState
+from fossilrepo.web import gateway_costly as costly
 from fossilrepo.web import gateway_login
 from fossilrepo.web import gateway_moved as moved
 from fossilrepo.web import gateway_pages as pages
@@ -134,6 +135,7 @@ class Gateway:
         places = settings.fossil.max_requests
         self._slots = Slots(places, queue=places, patience=patience)
         self._failures = FailedLogins(limit=10, window=60.0)
+        self._allowance = costly.Allowance()
         self._requests = self._failed = self._received = self._sent = 0
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -142,6 +144,8 @@ class Gateway:
         unserved = await self._unserved(request, name, path_form=False)
         if unserved is not None:
             return unserved
+        if request.raw_path == "/robots.txt":
+            return web.Response(text=costly.robots_txt(name))
         route = map_target(request.method, request.raw_path, name)
         match route.action:
             case Action.REFUSE:
@@ -222,7 +226,7 @@ class Gateway:
         """Lets a request through to Fossil, and turns every way to fail into an answer."""
         self._requests += 1
         body = RequestBody(request, self._limits)
-        refused = self._refused_unread(request)
+        refused = self._refused_unread(request) or self._too_many(request, target)
         if refused is not None:
             return refused
         try:
@@ -252,6 +256,17 @@ class Gateway:
             text = f"This push is larger than the {limit // 2**20} MiB that this server takes."
             return pages.answer(request, 413, text)
         return None
+
+    def _too_many(self, request: web.Request, target: str) -> web.Response | None:
+        """Whoever asks for costly pages without end is asked to wait."""
+        if request.method not in ("GET", "HEAD") or not costly.is_costly(target):
+            return None
+        key = share_key(self.client_address(request))
+        wait = self._allowance.take(key, signed_in=_has_fossil_cookie(request))
+        if not wait:
+            return None
+        text = "Too many costly pages were asked for from your address; try again in a moment."
+        return pages.answer(request, 429, text, retry_after=wait)
 
     async def _admit(
         self, request: web.Request, name: str, target: str, body: RequestBody

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-Id"
 _IS_SITE: web.RequestKey[bool] = web.RequestKey("is site", bool)
+SLOW_MS = 2000.0
 _DRAIN = 5.0  # seconds for changes in flight when the site stops
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -122,6 +123,8 @@ class Door:
             response = problems.answer(visit, error)
         took = (time.perf_counter() - began) * 1000
         level = logging.INFO if request.method not in ("GET", "HEAD") else logging.DEBUG
+        if took > SLOW_MS and not (route is not None and route.lasts):
+            level = logging.WARNING
         path = request.path
         log.log(level, "%s %s %d in %.0f ms", request.method, path, response.status, took)
         return response
