@@ -240,7 +240,7 @@ def test_one_line_says_how_safe_it_is(word: str) -> None:
 async def test_a_file_that_nobody_takes_away_goes(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fossilrepo.web.downloads.KEEP", 0.2)
+    monkeypatch.setattr("fossilrepo.web.downloads.KEEP", 1.5)
     jobs, downloads = site.services.jobs, site.app[DOWNLOADS]
     await site.services.repos.create(ADMIN, "museum")
     made: list[Path] = []
