@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fossilrepo.config import FossilServer, Server, Settings
+from fossilrepo.config import Database, FossilServer, Server, Settings
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -53,6 +53,9 @@ def _place(path: Path) -> int:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="every round of the long tests")
+    parser.addoption(
+        "--postgresql", action="store_true", help="the services on PostgreSQL, for tests/services"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -69,12 +72,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """The defaults, with the data in the test's own folder and ports from the kernel."""
+    url = "sqlite"
+    if request.config.getoption("--postgresql"):
+        if request.node.get_closest_marker("sqlite") is not None:
+            pytest.skip("about the file of SQLite")
+        url = request.getfixturevalue("postgres_database")
     return Settings(
         data_dir=str(tmp_path / "data"),
         server=Server(listen="127.0.0.1:0"),
         fossil=FossilServer(listen="127.0.0.1:0"),
+        database=Database(url=url),
     )
 
 

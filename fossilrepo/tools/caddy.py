@@ -247,8 +247,8 @@ def listener(log: logging.Logger) -> Callable[[str], None]:
         try:
             said = json.loads(line)
             level = _LEVELS.get(said["level"], logging.DEBUG)
-            words = f"{said['msg']}: {said['error']}" if said.get("error") else said["msg"]
-        except (ValueError, KeyError, TypeError):
+            words = f"{said['msg']}: {said['error']}" if said.get("error") else str(said["msg"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             level, words = logging.DEBUG, line
         if any(known in words for known in _NO_NEWS):
             level = logging.DEBUG

@@ -32,7 +32,7 @@ def is_costly(target: str) -> bool:
     if page != "timeline":
         return False
     asked = parse_qs(target.partition("?")[2]).get("n", [""])[-1]
-    return asked in ("0", "all") or (asked.isdigit() and int(asked[:9]) > DEEP)
+    return asked in ("0", "all") or (asked.isascii() and asked.isdigit() and int(asked[:9]) > DEEP)
 
 
 def robots_txt(name: str) -> str:

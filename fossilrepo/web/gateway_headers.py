@@ -43,7 +43,7 @@ class ResponseHead:
     @property
     def length(self) -> int | None:
         value = self.headers.get("Content-Length", "")
-        return int(value) if value.isdigit() else None
+        return int(value) if value.isascii() and value.isdigit() else None
 
 
 def request_head(

@@ -30,6 +30,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         ("/demo/timeline?n=100000", True),
         ("/demo/timeline?y=ci&n=all", True),
         ("/demo/timeline?n=0", True),
+        ("/demo/timeline?n=%C2%B2", False),
         ("/demo/timeline?n=50", False),
         ("/demo/timeline", False),
         ("/demo/info/abc", False),
