@@ -109,6 +109,10 @@ class Checkup:
         kept = {"at": iso(now()), "key": fingerprint(content)}
         self._confirmed.write_text(json.dumps(kept) + "\n")
 
+    def has_copy_of_key(self) -> bool:
+        """Whether a copy of the key was confirmed not too long ago; reads two small files."""
+        return self._key().result == "ok"
+
     @property
     def _confirmed(self) -> Path:
         return self._settings.key_file.with_name("secret.key.copy")

@@ -45,6 +45,7 @@ class Step:
     title: str
     text: str
     path: str
+    optional: bool = False
 
 
 async def overview(visit: Visit) -> web.StreamResponse:
@@ -178,9 +179,27 @@ async def _first_steps(visit: Visit, repositories: int) -> list[Step]:
             "another disk or a bucket; now they are lost with this one",
             "/backups",
         ),
-        Step(people > 1, "Invite somebody", "or stay alone: nobody minds", "/people/-/invite"),
+        Step(
+            services.alerts.configured,
+            "Be told when something breaks",
+            "alerts.urls in the configuration: mail, ntfy and many others",
+            "/system#h-checks",
+        ),
+        Step(
+            await asyncio.to_thread(services.checkup.has_copy_of_key),
+            "Keep a copy of the secret key",
+            "it is in no backup; `fossilrepo key confirm COPY` remembers that there is one",
+            "/system#h-checks",
+        ),
+        Step(
+            people > 1,
+            "Invite somebody",
+            "or stay alone: nobody minds",
+            "/people/-/invite",
+            optional=True,
+        ),
     ]
-    return [] if all(one.done for one in steps) else steps
+    return [] if all(one.done or one.optional for one in steps) else steps
 
 
 ROUTES = (

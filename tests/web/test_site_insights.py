@@ -65,6 +65,11 @@ async def test_the_first_page_leads_a_new_administrator_on(site: Site, tmp_path:
     page = (await browser.get("/")).text
     assert "A sharper saw" in page and "1 repository served" in page
     assert page.count(">done<") == 2
+    copy = tmp_path / "kept.key"
+    copy.write_bytes(site.services.settings.key_file.read_bytes())
+    site.services.checkup.confirm_copy(copy)
+    page = (await browser.get("/")).text
+    assert page.count(">done<") == 3 and "Be told when something breaks" in page
     piece = await browser.get("/overview", {"HX-Request": "true"})
     assert piece.text.lstrip().startswith('<div id="overview"')
     assert (await browser.get("/overview")).location == "/"
