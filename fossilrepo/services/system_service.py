@@ -44,7 +44,7 @@ class Plan:
         """The text of the unit."""
         caddy, data = self.settings.caddy, self.settings.data
         low = caddy.enabled and min(caddy.http_port, caddy.https_port) < 1024
-        writable = [data, *self._replica()]
+        writable = [data, *self.replica()]
         paths = (self.program.resolve(), data, self.config)
         at_home = any(path.is_relative_to(home) for path in paths for home in _homes())
         values = {
@@ -65,7 +65,7 @@ class Plan:
             text = text.replace(f"{{{{{name}}}}}", str(value))
         return text
 
-    def _replica(self) -> list[Path]:
+    def replica(self) -> list[Path]:
         """A folder outside the data where replicas go."""
         url = self.settings.backup.url
         return [Path(url.removeprefix("file://"))] if url.startswith("file://") else []
@@ -85,7 +85,9 @@ def check(plan: Plan) -> None:
         )
     if not os.access(plan.program, os.X_OK):
         raise InvalidInput(f"{plan.program} is missing", hint="install fossilrepo with its `./run`")
-    for path in (plan.program.resolve(), plan.config):
+    caddy = plan.settings.caddy
+    ours = [Path(one).expanduser() for one in (caddy.certificate, caddy.key) if one]
+    for path in (plan.program.resolve(), plan.config, *ours):
         _must_be_open(path, plan.account)
 
 
@@ -155,6 +157,8 @@ def _must_be_root(verb: str) -> None:
 
 def _must_be_open(path: Path, account: str) -> None:
     """InvalidInput when another account than root's cannot read it."""
+    if not path.exists():
+        raise InvalidInput(f"{path} is not there", hint="correct the configuration")
     for part in (*reversed(path.parents), path):
         mode = part.stat().st_mode
         wanted = stat.S_IROTH if part == path else stat.S_IXOTH
@@ -186,6 +190,10 @@ def _hand_over(plan: Plan) -> None:
     """The data is the account's, so that nothing of it has to run as root."""
     entry, data = pwd.getpwnam(plan.account), plan.settings.data
     data.mkdir(mode=0o711, parents=True, exist_ok=True)
+    for place in plan.replica():  # one that is there already is somebody's, and stays theirs
+        if not place.exists():
+            place.mkdir(mode=0o700, parents=True)
+            os.chown(place, entry.pw_uid, entry.pw_gid)
     for folder, _, names in os.walk(data):
         for path in (folder, *(os.path.join(folder, name) for name in names)):
             os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
