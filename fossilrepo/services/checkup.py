@@ -24,7 +24,7 @@ from fossilrepo.runtime.process import Command
 from fossilrepo.services.health import Check
 from fossilrepo.services.insights import Insights
 from fossilrepo.services.keys import fingerprint
-from fossilrepo.services.name_checks import look_up, own_addresses
+from fossilrepo.services.name_checks import names_lead_here
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.tools import caddy, fossil_write, litestream, machine
@@ -220,23 +220,7 @@ class Checkup:
         domain = self._settings.server.domain
         if "." not in domain or domain.endswith((".localhost", ".local", ".internal", ".test")):
             return []
-        mine = await asyncio.to_thread(own_addresses)
-        checks = []
-        for name, asked, record in (
-            ("domain", domain, domain),
-            ("wildcard", f"fossilrepo-doctor.{domain}", f"*.{domain}"),
-        ):
-            found = await look_up(asked)
-            if not found:
-                words = f"{record} is not known to the name servers"
-                checks.append(Check(name, "fail", words, f"make an A record for {record}"))
-            elif not found & mine:
-                words = f"{record} leads to {_some(sorted(found))}: no address of this machine"
-                hint = "right behind a proxy or a router; else correct the record"
-                checks.append(Check(name, "warn", words, hint))
-            else:
-                checks.append(Check(name, "ok", f"{record} leads to this machine"))
-        return checks
+        return await names_lead_here(domain)
 
     # The data
 

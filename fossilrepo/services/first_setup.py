@@ -6,7 +6,6 @@ asked before anything is written. Works without a database.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
@@ -16,39 +15,14 @@ from pathlib import Path
 from fossilrepo.config import Settings, load
 from fossilrepo.errors import Conflict, InvalidInput
 from fossilrepo.services.health import Check
-from fossilrepo.services.name_checks import look_up, own_addresses
-
-_PROBE = "fossilrepo-setup"  # a name that nobody has: the wildcard answers for it
+from fossilrepo.services.name_checks import names_lead_here
 
 
 async def look(domain: str, http_port: int = 80, https_port: int = 443) -> list[Check]:
     """Whether the names lead here and the ports are free."""
-    mine = await asyncio.to_thread(own_addresses)
-    checks = [
-        await _name("domain", domain, domain, mine),
-        await _name("wildcard", f"{_PROBE}.{domain}", f"*.{domain}", mine),
-    ]
+    checks = await names_lead_here(domain)
     checks += [_port(number) for number in (http_port, https_port)]
     return checks
-
-
-async def _name(name: str, asked: str, record: str, mine: frozenset[str]) -> Check:
-    found = await look_up(asked)
-    if not found:
-        return Check(
-            name,
-            "fail",
-            f"{record} is not known to the name servers",
-            f"make an A record (and AAAA) for {record} that names the address of this machine",
-        )
-    if not found & mine:
-        return Check(
-            name,
-            "warn",
-            f"{record} leads to {', '.join(sorted(found))}, which is no address of this machine",
-            "right behind a router that forwards ports 80 and 443; else correct the record",
-        )
-    return Check(name, "ok", f"{record} leads to this machine")
 
 
 def _port(number: int) -> Check:

@@ -9,6 +9,9 @@ import asyncio
 import socket
 from contextlib import suppress
 
+from fossilrepo.services.health import Check
+
+_PROBE = "fossilrepo-probe"  # a name that nobody has: the wildcard answers for it
 _SECONDS = 5.0
 # Where packets to the world would go; nothing is sent. RFC 5737 and 3849: nobody's addresses.
 _FAR = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
@@ -36,3 +39,25 @@ def own_addresses() -> frozenset[str]:
         for *_, address in socket.getaddrinfo(socket.gethostname(), None):
             found.add(str(address[0]).partition("%")[0])
     return frozenset(found)
+
+
+async def names_lead_here(domain: str) -> list[Check]:
+    """Whether the domain and every name below it lead to this machine."""
+    mine = await asyncio.to_thread(own_addresses)
+    checks = []
+    for name, asked, record in (
+        ("domain", domain, domain),
+        ("wildcard", f"{_PROBE}.{domain}", f"*.{domain}"),
+    ):
+        found = await look_up(asked)
+        if not found:
+            words = f"{record} is not known to the name servers"
+            mend = f"make an A record (and AAAA) for {record} that names this machine's address"
+            checks.append(Check(name, "fail", words, mend))
+        elif not found & mine:
+            words = f"{record} leads to {', '.join(sorted(found))}: no address of this machine"
+            mend = "right behind a router or proxy that forwards to it; else correct the record"
+            checks.append(Check(name, "warn", words, mend))
+        else:
+            checks.append(Check(name, "ok", f"{record} leads to this machine"))
+    return checks
