@@ -222,3 +222,18 @@ def check_glob(glob: str) -> str:
             field="branches",
         )
     return ",".join(parts)
+
+
+def check_token(token: str) -> None:
+    if len(token) > 4096 or not token.isprintable() or " " in token:
+        raise InvalidInput("the token has blanks or line ends in it", field="token")
+
+
+def check_issues(issues: bool, kind: ForgeKind) -> None:
+    """Whether tickets can be written there, when that is wanted."""
+    if issues and kind is ForgeKind.GIT:
+        raise InvalidInput(
+            "tickets can be written to GitHub, GitLab, Gitea and Forgejo only",
+            hint="set the kind of the server",
+            field="issues",
+        )

@@ -305,6 +305,11 @@ class Settings(_Section):
         return self.data / "git"
 
     @property
+    def mirrors(self) -> Path:
+        """Git repositories of mirrors to `folder:NAME.git`."""
+        return self.data / "mirrors"
+
+    @property
     def control_socket(self) -> Path:
         return self.run_dir / "control.sock"
 

@@ -245,7 +245,7 @@ async def open_core(
             skins=skins,
             certificates=certificates,
             checkup=checkup,
-            demo=Demo(fossil, shelf),
+            demo=Demo(fossil, shelf, settings.mirrors),
             runs=runs,
             alerts=alerts,
             mirrors=Mirrors(settings, mirrors, store, access, runs, mirroring, keys, audit),

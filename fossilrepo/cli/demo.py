@@ -25,7 +25,7 @@ def demo(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make sample data to look at: repositories with history, people, a mirror that fails."""
+    """Make sample data to look at: repositories with history, people, mirrors."""
     if remove:
         _remove(yes=yes, as_json=as_json)
         return

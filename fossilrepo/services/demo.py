@@ -1,13 +1,16 @@
 """Sample data for those who just look: made on request, and all of it removed by one word.
 
 Owns what there is of it: an organization, people who cannot sign in, repositories with months of
-invented history, wiki and tickets, and a mirror that fails. Everything is made by the services
-that people use. What is removed is known by its names and by the organization that it is in.
+invented history, wiki and tickets, a mirror into a folder of the server, and one that
+fails. Everything is made by the services that people use. What is removed is known by its names
+and by the organization that it is in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +31,9 @@ ORG = "demo"
 _TITLE = "Sample data"
 _PEOPLE = (("ines", "Inês Prado"), ("tomas", "Tomáš Novák"), ("wren", "Wren Okafor"))
 _LOGIN = re.compile(r"(ines|tomas|wren)\.demo\d*")
-# Never a real host (RFC 2606): the mirror shows what a failure looks like.
-_REMOTE = "https://git.invalid/demo/tides.git"
+_FOLDER = "demo/tides.git"
+# Never a real host (RFC 2606): that mirror shows what a failure looks like.
+_NOWHERE = "https://git.invalid/demo/almanac.git"
 _SECONDS = 60.0
 
 Say = Callable[[str], None]
@@ -65,9 +69,10 @@ _PAGES = {
 class Demo:
     """`services` are those of the host that it is made in: all of them are used."""
 
-    def __init__(self, fossil: Fossil, shelf: Shelf) -> None:
+    def __init__(self, fossil: Fossil, shelf: Shelf, mirrors: Path) -> None:
         self._fossil = fossil
         self._shelf = shelf
+        self._mirrors = mirrors
 
     async def make(self, services: Services, actor: Actor, say: Say) -> list[Repository]:
         """All of it; Conflict, and nothing made, when one of its names is taken."""
@@ -98,7 +103,11 @@ class Demo:
         say("writing wiki pages and tickets")
         for repository in made[:2]:
             await self._write(repository, ines)
-        await services.mirrors.add(actor, made[0].label, _REMOTE, on_change=False)
+        say("running its mirrors")
+        for repository, url in ((made[0], f"folder:{_FOLDER}"), (made[1], _NOWHERE)):
+            mirror = await services.mirrors.add(actor, repository.label, url)
+            job = await services.mirrors.run(actor, mirror.id, here=True)
+            await services.jobs.wait(job.id)
         for repository in made:
             await services.insights.refresh(await services.repos.get(actor, repository.label))
         return made
@@ -119,6 +128,7 @@ class Demo:
                     row = await services.repos.delete(actor, row.label)
                 await services.repos.purge(actor, row.id)
                 repositories += 1
+        await asyncio.to_thread(shutil.rmtree, self._mirrors / _FOLDER, ignore_errors=True)
         people = [
             user.login for user in await services.accounts.users() if _LOGIN.fullmatch(user.login)
         ]

@@ -12,7 +12,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fossilrepo.bridge import ForgeKind, Mirror, MirrorRule, MirrorState, check_glob
+from fossilrepo.bridge import (
+    ForgeKind,
+    Mirror,
+    MirrorRule,
+    MirrorState,
+    check_glob,
+    check_token,
+)
 from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import FossilrepoError, InvalidInput, NotFound
@@ -84,13 +91,13 @@ class MirrorRules:
         """
         await self._access.owned(actor, org)
         address = _address(url, "some-name")
-        if address.is_ssh:
+        if address.is_ssh or address.is_folder:
             raise InvalidInput(
-                "a rule needs an https address: a key by ssh opens one repository each",
+                "a rule needs an https address: keys by ssh and folders are for one mirror each",
                 hint="write https://HOST/OWNER/{name}",
                 field="url",
             )
-        kind = kind or forges.guess(address.url)
+        kind = forges.kind_of(address, kind)
         if create and (kind is ForgeKind.GIT or not token):
             raise InvalidInput(
                 "repositories can be made through an API only, with a token",
@@ -213,8 +220,7 @@ class MirrorRules:
         )
 
     async def _locked(self, secret: str) -> bytes | None:
-        if len(secret) > 4096 or not secret.isprintable() or " " in secret:
-            raise InvalidInput("the token has blanks or line ends in it", field="token")
+        check_token(secret)
         return await asyncio.to_thread(self._keys.encrypt, secret.encode()) if secret else None
 
     async def _record(self, actor: Actor, verb: str, rule: MirrorRule, **detail: Any) -> None:

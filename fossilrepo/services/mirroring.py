@@ -322,6 +322,7 @@ class Mirroring:
             credentials,
             networks=self._settings.sync.allowed_networks,
             scratch=self._shelf.scratch,
+            folders=self._settings.mirrors,
             identity=self._identity,
             limits=self._limits(),
         ) as remote:

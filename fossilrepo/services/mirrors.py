@@ -11,11 +11,19 @@ import builtins
 from dataclasses import dataclass
 from typing import Any
 
-from fossilrepo.bridge import ForgeKind, Mirror, MirrorState, Standing, check_glob
+from fossilrepo.bridge import (
+    ForgeKind,
+    Mirror,
+    MirrorState,
+    Standing,
+    check_glob,
+    check_issues,
+    check_token,
+)
 from fossilrepo.config import Settings
 from fossilrepo.db.mirrors import MirrorStore
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import Conflict, InvalidInput, NotFound
+from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
 from fossilrepo.models import Actor, Job, Repository, RepositoryState, new_id, now
 from fossilrepo.rights import Role
 from fossilrepo.runtime import schedule as schedules
@@ -27,10 +35,10 @@ from fossilrepo.services.mirroring import Mirroring, Preview
 from fossilrepo.services.runs import Runs
 from fossilrepo.tools import forge as forges
 from fossilrepo.tools import git_address, ssh_keys
+from fossilrepo.tools.git_address import GitAddress
 from fossilrepo.tools.git_remote import Credentials
 
 MOST = 20  # mirrors of one repository
-_TOKEN_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +90,12 @@ class Mirrors:
         if repository_name is not None:
             repository = await self._repository(actor, repository_name, Role.READ)
             may = await self._access.may(actor, repository, Role.ADMIN)
-            found = await self._store.list(repository.id)
-            return [Shown(mirror, repository, may) for mirror in found]
+            return [Shown(one, repository, may) for one in await self._store.list(repository.id)]
         shown = []
         for mirror in await self._store.list():
             owner = await self._repositories.get(mirror.repository_id)
-            if owner is None or owner.state is RepositoryState.TRASHED:
-                continue
-            if await self._access.may(actor, owner, Role.READ):
+            is_there = owner is not None and owner.state is not RepositoryState.TRASHED
+            if owner and is_there and await self._access.may(actor, owner, Role.READ):
                 may = await self._access.may(actor, owner, Role.ADMIN)
                 shown.append(Shown(mirror, owner, may))
         return shown
@@ -104,8 +110,9 @@ class Mirrors:
         """Plain values by the repository's identity, for lists of repositories."""
         found: dict[str, builtins.list[dict[str, Any]]] = {}
         for one in await self.list(actor, repository_name):
-            value = bridge_json.mirror(one.mirror, one.repository)
-            found.setdefault(one.repository.id, []).append(value)
+            found.setdefault(one.repository.id, []).append(
+                bridge_json.mirror(one.mirror, one.repository)
+            )
         return found
 
     async def shown_outside(self, reader: Actor | None, name: str) -> builtins.list[Mirror]:
@@ -152,16 +159,16 @@ class Mirrors:
         `create`: the repository is made there first, through that API.
         """
         repository = await self._repository(actor, repository_name, Role.ADMIN)
-        address = git_address.parse(url)
-        kind = kind or forges.guess(address.url)
+        address = _address(actor, url)
+        kind = forges.kind_of(address, kind)
         api_url = self._api_url(kind, api_url, address.url)
-        existing = await self._store.list(repository.id)
-        if any(mirror.url == address.url for mirror in existing):
+        there = [mirror.url for mirror in await self._store.list(repository.id)]
+        if address.url in there:
             raise Conflict(f"{repository_name} has a mirror to {address.url}", field="url")
-        if len(existing) >= MOST:
+        if len(there) >= MOST:
             raise Conflict(f"{repository_name} has {MOST} mirrors, and there may be no more")
-        self._check_token(token)
-        self._check_issues(issues, kind)
+        check_token(token)
+        check_issues(issues, kind)
         schedule, branches = schedules.check(schedule), check_glob(branches)
         if create:
             await self._create(kind, api_url, token, address.url, repository, private=private)
@@ -170,8 +177,8 @@ class Mirrors:
             comment = f"fossilrepo {repository.label}"
             private_key, public_key = await asyncio.to_thread(ssh_keys.new_pair, comment)
             if token and kind is not ForgeKind.GIT:
-                forge = forges.forge_of(kind, api_url, token, self._networks)
                 path = forges.path_of(address.url, kind)
+                forge = forges.forge_of(kind, api_url, token, self._networks)
                 await forge.add_deploy_key(path, title=comment, public_key=public_key)
         mirror = await self._store.add(
             id=new_id(),
@@ -212,10 +219,10 @@ class Mirrors:
     ) -> Connection:
         """Reach the remote as a mirror would, and say what is there; nothing is kept."""
         await self._repository(actor, repository_name, Role.ADMIN)
-        address = git_address.parse(url)
-        kind = kind or forges.guess(address.url)
+        address = _address(actor, url)
+        kind = forges.kind_of(address, kind)
         api_url = self._api_url(kind, api_url, address.url)
-        self._check_token(token)
+        check_token(token)
         facts = None
         if kind is not ForgeKind.GIT and token:
             forge = forges.forge_of(kind, api_url, token, self._networks)
@@ -260,14 +267,14 @@ class Mirrors:
         if "schedule" in wanted:
             changes["schedule"] = schedules.check(wanted["schedule"])
             changes["next_run"] = schedules.following(changes["schedule"], now())
-        self._check_issues(changes.get("issues", mirror.issues), mirror.kind)
+        check_issues(changes.get("issues", mirror.issues), mirror.kind)
         told = {name: changes[name] for name in changes if name != "next_run"}
         before = {name: getattr(mirror, name) for name in told}
         if "url" in wanted:
-            changes |= self._moved(mirror, wanted["url"])
+            changes |= self._moved(actor, mirror, wanted["url"])
             told["url"], before["url"] = changes["url"], mirror.url
         if "token" in wanted:
-            self._check_token(wanted["token"])
+            check_token(wanted["token"])
             changes |= {"token": await self._locked(wanted["token"]), "token_expires_at": None}
             self._mirroring.forget_token(mirror_id)
         if not changes:
@@ -289,8 +296,8 @@ class Mirrors:
         )
         return changed
 
-    def _moved(self, mirror: Mirror, url: str) -> dict[str, Any]:
-        address = git_address.parse(url)
+    def _moved(self, actor: Actor, mirror: Mirror, url: str) -> dict[str, Any]:
+        address = _address(actor, url)
         if address.is_ssh != bool(mirror.public_key):
             raise InvalidInput(
                 "a mirror cannot change between https and ssh",
@@ -325,9 +332,9 @@ class Mirrors:
     async def trust_host_key(self, actor: Actor, mirror_id: str) -> Mirror:
         """The server has another key: the next one that it shows is pinned."""
         mirror, repository = await self._mirror(actor, mirror_id, Role.ADMIN)
-        before = ssh_keys.fingerprint(mirror.host_key)
         changed = await self._store.update(mirror_id, host_key="", **self._again(mirror))
         self._runs.wake()
+        before = ssh_keys.fingerprint(mirror.host_key)
         await self._record(actor, "trust-host", repository, mirror, before=before)
         return changed or mirror
 
@@ -354,7 +361,7 @@ class Mirrors:
         return mirror
 
     async def run(self, actor: Actor, mirror_id: str, *, here: bool = False) -> Job:
-        """A run by hand; `here`: in this process, for the command line."""
+        """A run by hand; `here`: in this process."""
         mirror, _ = await self._mirror(actor, mirror_id, Role.ADMIN)
         if here:
             return await self._runs.now("mirror", mirror, actor)
@@ -380,8 +387,8 @@ class Mirrors:
     ) -> Preview:
         """What the first run of such a mirror would do; nothing is kept."""
         repository = await self._repository(actor, repository_name, Role.ADMIN)
-        address = git_address.parse(url)
-        self._check_token(token)
+        address = _address(actor, url)
+        check_token(token)
         draft = Mirror(
             id=new_id(),
             repository_id=repository.id,
@@ -411,8 +418,6 @@ class Mirrors:
                 draft, repository, Credentials(user=draft.user, token=token)
             )
 
-    # Helpers
-
     @property
     def _networks(self) -> builtins.list[str]:
         return self._settings.sync.allowed_networks
@@ -438,7 +443,7 @@ class Mirrors:
                 hint="set the kind (github, gitlab, gitea) and a token, or make it there",
                 field="create",
             )
-        forge, path = forges.forge_of(kind, api_url, token, self._networks), ""
+        forge = forges.forge_of(kind, api_url, token, self._networks)
         path = forges.path_of(url, kind)
         if await forge.repository(path) is None:
             await forge.create(
@@ -446,18 +451,6 @@ class Mirrors:
                 private=private,
                 description=f"Mirror of {repository.shown_title}",
                 default_branch=await self._store.main_branch(repository.id),
-            )
-
-    def _check_token(self, token: str) -> None:
-        if len(token) > _TOKEN_LENGTH or not token.isprintable() or " " in token:
-            raise InvalidInput("the token has blanks or line ends in it", field="token")
-
-    def _check_issues(self, issues: bool, kind: ForgeKind) -> None:
-        if issues and kind is ForgeKind.GIT:
-            raise InvalidInput(
-                "tickets can be written to GitHub, GitLab, Gitea and Forgejo only",
-                hint="set the kind of the server",
-                field="issues",
             )
 
     async def _locked(self, secret: str) -> bytes | None:
@@ -492,6 +485,13 @@ class Mirrors:
             raise no_repository(name)
         await self._access.require(actor, repository, role)
         return repository
+
+
+def _address(actor: Actor, url: str) -> GitAddress:
+    address = git_address.parse(url)
+    if address.is_folder and not actor.is_admin:
+        raise Forbidden("only a site administrator mirrors into a folder of this server")
+    return address
 
 
 def _no_mirror(mirror_id: str) -> NotFound:

@@ -22,9 +22,9 @@ from fossilrepo.services.imports import Imports
 from fossilrepo.services.jobs import Jobs
 from fossilrepo.services.leaving import MANIFEST
 from fossilrepo.services.repos import Repositories
-from fossilrepo.tools import git
+from fossilrepo.tools import git, git_address
 from fossilrepo.tools.addresses import EVERYWHERE
-from fossilrepo.tools.forge import RemoteRepository, api_url_of, checked_api_url, forge_of, guess
+from fossilrepo.tools.forge import RemoteRepository, api_url_of, checked_api_url, forge_of, kind_of
 
 MOST = 10_000
 _LARGEST_LIST = 2**20  # bytes
@@ -80,7 +80,7 @@ class MovingIn:
         if not owner:
             raise InvalidInput("the address names no owner", hint="https://github.com/OWNER")
         address = f"{url.rstrip('/')}/all.git"  # what the other functions take is a repository's
-        known = kind or guess(address)
+        known = kind_of(git_address.parse(address), kind)
         if known is ForgeKind.GIT:
             raise InvalidInput(
                 "which kind of server this is cannot be told from its name",

@@ -48,7 +48,11 @@ class Shelf:
             data.mkdir(parents=True)
             data.chmod(0o711)  # Fossil's account passes through it; what is secret is closed itself
         jail.prepare(self.repos, self._identity)
-        for folder in (self.scratch, self._settings.git):  # programs work in them as the account
+        for folder in (
+            self.scratch,
+            self._settings.git,
+            self._settings.mirrors,
+        ):  # programs work in them as the account
             folder.mkdir(mode=0o700, exist_ok=True)
             self.give(folder)
         for folder in (

@@ -18,8 +18,9 @@ from fossilrepo.bridge import ForgeKind
 from fossilrepo.errors import Conflict, FossilrepoError, InvalidInput, NotFound, ToolFailed
 from fossilrepo.errors import Unavailable as _Unavailable
 from fossilrepo.tools import checked_http, git_address
+from fossilrepo.tools.git_address import GitAddress
 
-__all__ = ["Forge", "ForgeKind", "RateLimited", "forge_of", "guess", "path_of"]
+__all__ = ["Forge", "ForgeKind", "RateLimited", "forge_of", "kind_of", "path_of"]
 LONGEST_WAIT = 6 * 3600.0  # seconds
 MOST_PAGES = 200
 _HOSTS = {
@@ -128,8 +129,11 @@ def forge_of(kind: ForgeKind, api_url: str, token: str, networks: Sequence[str])
     raise InvalidInput("this server has no API that is known here", field="kind")
 
 
-def guess(url: str) -> ForgeKind:
-    return _HOSTS.get(git_address.parse(url).host.lower(), ForgeKind.GIT)
+def kind_of(address: GitAddress, wanted: ForgeKind | None) -> ForgeKind:
+    """What serves it: as somebody said, else as its host is known."""
+    if address.is_folder and wanted not in (None, ForgeKind.GIT):
+        raise InvalidInput("a folder of this server has no API", field="kind")
+    return wanted or _HOSTS.get(address.host.lower(), ForgeKind.GIT)
 
 
 def path_of(url: str, kind: ForgeKind) -> str:

@@ -1,6 +1,7 @@
 """Addresses of Git remotes as people write them, and what of them git and ssh may see.
 
-Owns their check: https, http and ssh only, nothing that could be an option, no password.
+Owns their check: https, http, ssh, and folders of this server (`folder:NAME.git`) by a name alone;
+nothing that could be an option, no password.
 Where they lead is checked when they are connected to.
 """
 
@@ -17,6 +18,7 @@ _SHORT = re.compile(
 )
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,99}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]+", re.ASCII)
+_FOLDER = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_-]*/)?[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 _SCHEMES = ("https", "http", "ssh")
 _HINT = "for example https://example.org/owner/name.git or git@example.org:owner/name.git"
 _PORTS = {"https": 443, "http": 80, "ssh": 22}
@@ -37,11 +39,18 @@ class GitAddress:
     def is_ssh(self) -> bool:
         return self.scheme == "ssh"
 
+    @property
+    def is_folder(self) -> bool:
+        """Below the folder that holds mirrors on this server; `path` is its name there."""
+        return self.scheme == "folder"
+
 
 def parse(text: str) -> GitAddress:
     """The address, tidied; InvalidInput says what is wrong with it."""
     if len(text) > 1000 or not text.isprintable() or any(c in text for c in " \\\"'`"):
         raise _wrong("the address has blanks, quotes or control characters in it")
+    if text.startswith("folder:"):
+        return _folder(text, text.removeprefix("folder:"))
     if "://" not in text:
         return _short(text)
     try:
@@ -75,6 +84,14 @@ def parse(text: str) -> GitAddress:
         user,
         parts.path.strip("/"),
     )
+
+
+def _folder(text: str, name: str) -> GitAddress:
+    if not _FOLDER.fullmatch(name) or ".." in name or len(name) > 200:
+        raise _wrong(
+            "a folder of this server has a name alone, as folder:NAME.git or folder:OWNER/NAME.git"
+        )
+    return GitAddress(text, "folder", "", 0, "", name)
 
 
 def _short(text: str) -> GitAddress:

@@ -104,8 +104,10 @@ class Remote:
         limits: Limits,
         credentials: Credentials,
         proxy: CheckedProxy | None,
+        place: Path | None,
     ) -> None:
         self.address = address
+        self._place = place  # of a folder of this server
         self._folder = folder
         self._environment = environment
         self._identity = identity
@@ -116,8 +118,10 @@ class Remote:
 
     async def refs(self) -> Found:
         """What is there now. Raises ToolFailed or Unavailable with the server's words."""
+        if self._place is not None and not await asyncio.to_thread(self._place.exists):
+            return Found({}, "")  # the first push makes it
         done = await self._run(
-            ("ls-remote", "--symref", "--", self.address.url), LOOK_SECONDS, most=_MOST_REFS
+            ("ls-remote", "--symref", "--", self._where), LOOK_SECONDS, most=_MOST_REFS
         )
         self._expect(done, "its refs could not be read")
         if done.truncated:
@@ -139,6 +143,7 @@ class Remote:
         Unavailable when the server was not reached or broke off.
         """
         refused: dict[str, str] = {}
+        await self._make_folder()
         for start in range(0, len(updates), AT_ONCE):
             part = updates[start : start + AT_ONCE]
             leases = [f"--force-with-lease={one.ref}:{one.expected}" for one in part]
@@ -146,7 +151,7 @@ class Remote:
             words += ["--dry-run"] if dry_run else []
             specs = [f"{one.new}:{one.ref}" for one in part]
             done = await self._run(
-                (*words, "--", self.address.url, *specs),
+                (*words, "--", self._where, *specs),
                 self._limits.seconds,
                 git_dir=git_dir,
                 on_line=on_line,
@@ -168,7 +173,7 @@ class Remote:
         for number, one in enumerate(hashes[:20]):
             spec = f"+{one}:refs/look/{number}"
             done = await self._run(
-                ("fetch", *options, "--", self.address.url, spec), LOOK_SECONDS, git_dir=place
+                ("fetch", *options, "--", self._where, spec), LOOK_SECONDS, git_dir=place
             )
             if done.returncode != 0:
                 continue
@@ -181,6 +186,17 @@ class Remote:
             parts = [line.split("\0", 2) for line in lines]
             found[one] = [Commit(*map(printable, part)) for part in parts if len(part) == 3]
         return found
+
+    @property
+    def _where(self) -> str:
+        return self.address.url if self._place is None else str(self._place)
+
+    async def _make_folder(self) -> None:
+        if self._place is None or await asyncio.to_thread(self._place.exists):
+            return
+        options = ("--quiet", "--bare", "--template=", "--initial-branch=main")
+        done = await self._run(("init", *options, "--", self._where), LOOK_SECONDS)
+        self._expect(done, "the folder could not be made")
 
     async def _run(
         self,
@@ -206,8 +222,8 @@ class Remote:
             self._environment,
             self._identity,
             self._limits,
-            settings=_SETTINGS,
-            protocols="ssh" if self.address.is_ssh else self.address.scheme,
+            settings=_SETTINGS | ({"protocol.file.allow": "always"} if self._place else {}),
+            protocols="file" if self._place else self.address.scheme,
         )
 
     def _hidden(self, text: str) -> str:
@@ -240,23 +256,30 @@ async def opened(
     *,
     networks: Sequence[str],
     scratch: Path,
+    folders: Path,
     identity: Identity | None,
     limits: Limits,
 ) -> AsyncIterator[Remote]:
-    """A remote for the time of a job. InvalidInput when it leads where nothing may go."""
+    """A remote for the time of a job; `folders` holds those that are on this server.
+
+    InvalidInput when it leads where nothing may go.
+    """
     async with AsyncExitStack() as stack:
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="remote-", dir=scratch))
         stack.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, True)
-        at = await _checked(address, networks)
+        place = folders / address.path if address.is_folder else None
+        at = "" if place else await _checked(address, networks)
         proxy, environment = None, {"GIT_SSH_VARIANT": "ssh"}
-        if not address.is_ssh:
+        if place is not None:
+            pass
+        elif not address.is_ssh:
             proxy = await stack.enter_async_context(CheckedProxy(networks, plain=False))
             environment |= {"http_proxy": proxy.url, "https_proxy": proxy.url, "no_proxy": ""}
             environment["GIT_ASKPASS"] = str(folder / "askpass")
         else:
             environment["GIT_SSH"] = str(folder / "ssh")
         await asyncio.to_thread(_prepare, folder, address, at, credentials, identity)
-        yield Remote(address, folder, environment, identity, limits, credentials, proxy)
+        yield Remote(address, folder, environment, identity, limits, credentials, proxy, place)
 
 
 async def _checked(address: GitAddress, networks: Sequence[str]) -> str:

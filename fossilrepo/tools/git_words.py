@@ -98,7 +98,8 @@ def explained(what: str, said: str, address: GitAddress) -> FossilrepoError:
     telling = [line for line in lines if not _NOISE.match(line)] or lines
     last = next((line for line in telling if line.startswith(("fatal:", "error:"))), "")
     words = (last or (telling[-1] if telling else "it gave no reason"))[:LONGEST]
+    where = address.host or address.url
     for pattern, kind, meaning, hint in _HINTS:
         if re.search(pattern, said):
-            return kind(f"{address.host}: {meaning}: {words}", hint=hint)
-    return ToolFailed(f"{address.host}: {what}: {words}")
+            return kind(f"{where}: {meaning}: {words}", hint=hint)
+    return ToolFailed(f"{where}: {what}: {words}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.helpers.command import Command
+from tests.helpers.git_servers import git
 
 
 def test_sample_data_comes_and_goes_and_comes_again(command: Command) -> None:
@@ -12,7 +13,12 @@ def test_sample_data_comes_and_goes_and_comes_again(command: Command) -> None:
     assert told["events"]["check-in"] > 100 and told["events"]["wiki edit"] == 2
     assert (told["tickets"]["open"], told["tickets"]["closed"]) == (2, 2)
     assert len(told["contributors"]) == 3 and len(told["days"]) > 50
-    assert [m["repository"] for m in command("mirror", "list", "--json").json] == ["demo-tides"]
+    mirrors = {m["repository"]: m for m in command("mirror", "list", "--json").json}
+    works, fails = mirrors["demo-tides"], mirrors["demo-almanac"]
+    assert works["url"] == "folder:demo/tides.git" and works["state"] == "in-sync"
+    assert fails["state"] == "failing" and "git.invalid" in fails["last_error"]
+    copy = command.data / "mirrors/demo/tides.git"
+    assert int(git(copy, "rev-list", "--count", "--all")) == told["events"]["check-in"]
     assert "exists already" in command.refused(1, "demo")
     command("repo", "create", "mine", "--org", "demo")
     left = command.refused(1, "demo", "--remove", "--yes")
@@ -22,6 +28,7 @@ def test_sample_data_comes_and_goes_and_comes_again(command: Command) -> None:
     names = [one["name"] for one in command("repo", "list", "--json").json]
     assert names == ["demo", "mine"] and command("repo", "trash", "list", "--json").json == []
     assert command("user", "list", "--json").json == []
+    assert not copy.exists() and command("mirror", "list", "--json").json == []
     assert "no organization" in command.refused(1, "demo", "--remove", "--yes")
     command("demo")
     logins = [one["login"] for one in command("user", "list", "--json").json]

@@ -17,6 +17,7 @@ from fossilrepo.config import Limits, Settings, Sync
 from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, InvalidInput, NotFound
 from fossilrepo.models import Actor, JobState, Visibility, now
+from fossilrepo.rights import Role
 from fossilrepo.tools import fossil_write
 from tests.helpers.checkins import Committer, checkins
 from tests.helpers.git_servers import TOKEN, USER, bare, git, http_git, refs
@@ -384,6 +385,10 @@ async def test_what_may_be_seen_and_changed_follows_the_roles(lab: Lab) -> None:
     await lab.services.accounts.create_user(HERE, "bob")
     user = await lab.services.accounts.user("bob")
     bob = Actor("bob", user_id=user.id)
+    await lab.services.grants.grant(HERE, Role.ADMIN, repository="demo", user="bob")
+    with pytest.raises(Forbidden, match="site administrator"):
+        await lab.services.mirrors.add(bob, "demo", "folder:demo.git")
+    await lab.services.grants.revoke(HERE, repository="demo", user="bob")
     mirror = await lab.add()
     assert [one.mirror.id for one in await lab.services.mirrors.list(bob)] == [mirror.id]
     for change in (

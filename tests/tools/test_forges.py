@@ -10,7 +10,7 @@ from aiohttp import web
 
 from fossilrepo.bridge import ForgeKind
 from fossilrepo.errors import Conflict, FossilrepoError, InvalidInput, ToolFailed, Unavailable
-from fossilrepo.tools import checked_http, forge
+from fossilrepo.tools import checked_http, forge, git_address
 from fossilrepo.tools.forge import Forge, RateLimited, forge_of
 from tests.helpers.forges import TOKEN, Fake, forge_server
 
@@ -102,7 +102,7 @@ async def test_what_a_token_may_and_when_it_ends() -> None:
     ],
 )
 def test_servers_are_found_out_by_their_address(url: str, kind: str, path: str, base: str) -> None:
-    assert forge.guess(url) == kind
+    assert forge.kind_of(git_address.parse(url), None) == kind
     assert forge.path_of(url, ForgeKind(kind)) == path
     if base:
         assert forge.api_url_of(ForgeKind(kind), url) == base

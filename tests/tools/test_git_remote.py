@@ -70,6 +70,7 @@ def remote(
         credentials,
         networks=networks,
         scratch=scratch,
+        folders=tmp_path / "folders",
         identity=None,
         limits=Limits(seconds=60),
     )
@@ -90,6 +91,30 @@ async def test_branches_and_tags_arrive_and_are_read_back(
     assert found.refs == refs(work) == refs(server.folder / "project.git")
     assert found.head == "refs/heads/main"
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_a_folder_of_this_server_is_made_by_the_first_push(
+    work: Path, tmp_path: Path
+) -> None:
+    async with remote("folder:acme/project.git", Credentials(), tmp_path, ()) as place:
+        assert (await place.refs()).refs == {}
+        assert not (tmp_path / "folders").exists()
+        assert await push_all(place, work) == {}
+        assert (await place.refs()).refs == refs(work)
+        head = git(work, "rev-parse", "main")
+        before = git(work, "rev-parse", "main~1")
+        stale = await place.push(work / ".git", [Update("refs/heads/main", before, before)])
+        assert "stale" in stale["refs/heads/main"]
+        assert [c.subject for c in (await place.commits([head]))[head]] == ["c2", "c1"]
+    assert refs(tmp_path / "folders/acme/project.git") == refs(work)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../x", "a/../b", "/etc", "a/b/c", "-x", ".git", "a b", "a\nb", "x/..", "é"]
+)
+def test_a_folder_has_a_plain_name(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        git_address.parse(f"folder:{name}")
 
 
 async def test_what_is_not_as_expected_is_refused_and_the_rest_goes(
