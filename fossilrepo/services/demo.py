@@ -12,6 +12,7 @@ import asyncio
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ class Demo:
                     row = await services.repos.delete(actor, row.label)
                 await services.repos.purge(actor, row.id)
                 repositories += 1
-        await asyncio.to_thread(shutil.rmtree, self._mirrors / _FOLDER, ignore_errors=True)
+        await asyncio.to_thread(_forget, self._mirrors / _FOLDER)
         people = [
             user.login for user in await services.accounts.users() if _LOGIN.fullmatch(user.login)
         ]
@@ -167,6 +168,12 @@ def _write_down(file: Path, sample: _Sample, authors: list[str]) -> None:
     with file.open("wb") as target:
         target.writelines(stream(sample.name, sample.title, authors, now(), sample.days))
     file.chmod(0o644)
+
+
+def _forget(copy: Path) -> None:
+    shutil.rmtree(copy, ignore_errors=True)
+    with suppress(OSError):  # not there, or not ours alone
+        copy.parent.rmdir()
 
 
 async def _all(services: Services, actor: Actor) -> list[Repository]:

@@ -28,7 +28,7 @@ def test_sample_data_comes_and_goes_and_comes_again(command: Command) -> None:
     names = [one["name"] for one in command("repo", "list", "--json").json]
     assert names == ["demo", "mine"] and command("repo", "trash", "list", "--json").json == []
     assert command("user", "list", "--json").json == []
-    assert not copy.exists() and command("mirror", "list", "--json").json == []
+    assert not copy.parent.exists() and command("mirror", "list", "--json").json == []
     assert "no organization" in command.refused(1, "demo", "--remove", "--yes")
     command("demo")
     logins = [one["login"] for one in command("user", "list", "--json").json]
