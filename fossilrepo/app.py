@@ -265,6 +265,7 @@ def _public_url(services: Services) -> PublicUrl:
         services.links.public_url if services.links.configured else "",
         domain=services.links.domain,
         listening_port=services.links.port or 80,
+        by_path=services.links.by_path,
     )
 
 

@@ -87,6 +87,7 @@ class Server(_Section):
     listen: Listen = "127.0.0.1:8000"
     domain: Domain = "localhost"
     public_url: PublicUrl = ""
+    routing: Literal["host", "path"] = "host"
     trusted_proxies: list[Network] = ["127.0.0.0/8", "::1/128"]
 
     @model_validator(mode="after")

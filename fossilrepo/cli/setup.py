@@ -9,7 +9,7 @@ import asyncio
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ def setup(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where everything is kept. Else ./data beside the file.")
     ] = None,
+    routing: Annotated[
+        Literal["host", "path"],
+        typer.Option(help="Repositories at NAME.DOMAIN, or (one certificate) at DOMAIN/NAME."),
+    ] = "host",
     replace: Annotated[
         bool, typer.Option("--replace", help="Put another configuration in place of this one.")
     ] = False,
@@ -48,9 +52,11 @@ def setup(
     domain = domain.strip().lower().rstrip(".")
     if not email and not yes:
         email = _asked("", "Your e-mail address, for the authority (or empty)")
-    text = first_setup.configuration(domain, email.strip(), data_dir and data_dir.absolute())
+    text = first_setup.configuration(
+        domain, email.strip(), data_dir and data_dir.absolute(), routing
+    )
     first_setup.try_out(path, text)
-    checks = asyncio.run(first_setup.look(domain))
+    checks = asyncio.run(first_setup.look(domain, routing))
     if not as_json:
         doctor.show(checks)
     bad = [one for one in checks if one.result == "fail"]

@@ -73,7 +73,7 @@ class Certificates:
 
     async def run(self) -> None:
         """Keep Caddy's flags right, and have it read our files again when they change."""
-        touched = 0.0
+        touched = -TOUCH_EVERY
         while True:
             await asyncio.to_thread(
                 self._caddy.flag, "read-only", up=self._health.read_only_reason() is not None
@@ -151,13 +151,17 @@ class Certificates:
             words = "none yet: each is fetched when its name is first asked for"
             return [Check("certificates", "warn", words, f"open https://{self._domain}/")]
         covered = {name for one in found for name in one.certificate.names}
-        wanted = {self._domain, f"*.{self._domain}"}
+        wanted = {self._domain} | (set() if self._by_path else {f"*.{self._domain}"})
         if self._settings.caddy.certificate and (missing := wanted - covered):
             words = f"the certificate is not for {' and '.join(sorted(missing))}"
             return [Check("certificates", "fail", words, "get one for the domain and *.domain")]
         first = found[0].certificate
         words = f"{len(found)}, the first ends at {first.not_after:%Y-%m-%d}"
         return [Check("certificates", "ok", words)]
+
+    @property
+    def _by_path(self) -> bool:
+        return self._settings.server.routing == "path"
 
     @property
     def _domain(self) -> str:
@@ -167,7 +171,7 @@ class Certificates:
         """More names than an authority gives certificates for in a week want one for all."""
         count = await self._repositories.count()
         is_counted = effective_issuer(self._settings) == "acme"
-        if count <= MANY or self._settings.caddy.certificate or not is_counted:
+        if self._by_path or count <= MANY or self._settings.caddy.certificate or not is_counted:
             return []
         return [
             Check(
@@ -175,6 +179,6 @@ class Certificates:
                 "warn",
                 f"{count} repositories need one each, and Let's Encrypt gives 50 new ones a week",
                 f"get one for *.{self._domain} (certbot with a DNS plugin), and name its files in "
-                "caddy.certificate and caddy.key",
+                "caddy.certificate and caddy.key; or see server.routing",
             )
         ]

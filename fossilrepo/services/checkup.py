@@ -220,7 +220,7 @@ class Checkup:
         domain = self._settings.server.domain
         if "." not in domain or domain.endswith((".localhost", ".local", ".internal", ".test")):
             return []
-        return await names_lead_here(domain)
+        return await names_lead_here(domain, self._settings.server.routing)
 
     # The data
 

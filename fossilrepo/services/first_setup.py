@@ -18,9 +18,11 @@ from fossilrepo.services.health import Check
 from fossilrepo.services.name_checks import names_lead_here
 
 
-async def look(domain: str, http_port: int = 80, https_port: int = 443) -> list[Check]:
+async def look(
+    domain: str, routing: str = "host", http_port: int = 80, https_port: int = 443
+) -> list[Check]:
     """Whether the names lead here and the ports are free."""
-    checks = await names_lead_here(domain)
+    checks = await names_lead_here(domain, routing)
     checks += [_port(number) for number in (http_port, https_port)]
     return checks
 
@@ -41,12 +43,14 @@ def _port(number: int) -> Check:
         return Check(name, "fail", "another program has it", "see which: `ss -ltnp`, and stop it")
 
 
-def configuration(domain: str, email: str, data: Path | None) -> str:
+def configuration(domain: str, email: str, data: Path | None, routing: str = "host") -> str:
     """The text of a configuration for a host with Caddy; InvalidInput for what cannot be."""
     lines = ["# Written by `fossilrepo setup`. Every key: config.example.toml"]
     if data is not None:
         lines.append(f"data_dir = {json.dumps(str(data))}")
-    lines += ["", "[server]", f"domain = {json.dumps(domain)}", ""]
+    lines += ["", "[server]", f"domain = {json.dumps(domain)}"]
+    lines += [f"routing = {json.dumps(routing)}"] if routing != "host" else []
+    lines.append("")
     lines += ["[caddy]", "enabled = true", f"email = {json.dumps(email)}", ""]
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ from fossilrepo.config import Settings, split_listen
 class Links:
     def __init__(self, settings: Settings) -> None:
         self.domain = settings.server.domain
+        self.by_path = settings.server.routing == "path"
         self._configured = settings.server.public_url
         self._port = split_listen(settings.server.listen)[1]
         self._caddy = settings.caddy.https_port if settings.caddy.enabled else None
@@ -71,15 +72,22 @@ class Links:
         """The site itself, without a slash at the end: http://localhost:8000."""
         return self._address(self.domain)
 
-    def host(self, name: str) -> str:
-        """What stands in the Host header for a repository: demo.localhost:8000."""
-        port = self.port
-        return f"{name}.{self.domain}" + (f":{port}" if port else "")
+    def place(self, name: str) -> str:
+        """Where a repository is, without a scheme: demo.localhost:8000, or localhost:8000/demo."""
+        return self.repo_url(name).partition("://")[2].rstrip("/")
+
+    def base(self, name: str) -> str:
+        """The part of a repository's address that is path."""
+        return f"/{name}" if self.by_path else ""
 
     def repo_url(self, name: str) -> str:
+        if self.by_path:
+            return f"{self.public_url}/{name}/"
         return self._address(f"{name}.{self.domain}") + "/"
 
     def clone_url(self, name: str, login: str | None = None) -> str:
+        if self.by_path:
+            return self.path_clone_url(name, login)
         return self._address(f"{name}.{self.domain}", login) + "/"
 
     def path_clone_url(self, name: str, login: str | None = None) -> str:

@@ -41,14 +41,14 @@ def own_addresses() -> frozenset[str]:
     return frozenset(found)
 
 
-async def names_lead_here(domain: str) -> list[Check]:
-    """Whether the domain and every name below it lead to this machine."""
+async def names_lead_here(domain: str, routing: str) -> list[Check]:
+    """Whether the domain, and with `host` routing every name below it, leads to this machine."""
     mine = await asyncio.to_thread(own_addresses)
     checks = []
-    for name, asked, record in (
-        ("domain", domain, domain),
-        ("wildcard", f"{_PROBE}.{domain}", f"*.{domain}"),
-    ):
+    names = [("domain", domain, domain)]
+    if routing == "host":
+        names.append(("wildcard", f"{_PROBE}.{domain}", f"*.{domain}"))
+    for name, asked, record in names:
         found = await look_up(asked)
         if not found:
             words = f"{record} is not known to the name servers"

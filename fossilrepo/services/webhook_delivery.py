@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -64,7 +65,7 @@ class Sender:
 
     async def run(self) -> None:
         """Send what is due, until cancelled. Of one webhook one after the other."""
-        forgot = 0.0
+        forgot = -math.inf  # the clock may begin with the machine
         while True:
             self._woken.clear()
             await self.send_due()

@@ -185,6 +185,7 @@ class Caddy:
             "CERTIFICATES": "files" if caddy.certificate else "on_demand",
             "CERTIFICATE": str(self._files / "certificate.pem"),
             "CERTIFICATE_KEY": str(self._files / "key.pem"),
+            "ROUTING": f"by_{self._settings.server.routing}",
             "STRICT": "strict" if caddy.hsts else "plain",
             "MAX_AGE": str(_YEAR),
             "FLAGS": str(self._flags),

@@ -25,7 +25,7 @@ from fossilrepo.web import gateway_moved as moved
 from fossilrepo.web import gateway_pages as pages
 from fossilrepo.web import gateway_xfer as xfer
 from fossilrepo.web.addresses import Proxies, share_key
-from fossilrepo.web.gateway_headers import ResponseHead, request_head, take_powers
+from fossilrepo.web.gateway_headers import ResponseHead, keep_to, request_head, take_powers
 from fossilrepo.web.gateway_limits import FailedLogins, Full, Slots
 from fossilrepo.web.gateway_stream import (
     ClientGone,
@@ -49,7 +49,7 @@ from fossilrepo.web.hosts import (
 )
 
 log = logging.getLogger(__name__)
-Ours = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+Ours = Callable[[web.Request, str, str], Awaitable[web.StreamResponse]]
 Told = Callable[[str], Awaitable[None]]
 _SMALL_ANSWER = 4096
 
@@ -123,9 +123,9 @@ class Gateway:
         """`lookup` and the other callables are asked at every request and must be cheap.
 
         `former` gives the present name of the repository that had a name before.
-        `ours` answers `/.fossilrepo/...` on a repository's host; `key_used` is told the
-        login of an access key that Fossil took; `patience` is how many seconds a
-        request may wait for a free place at Fossil.
+        `ours` answers `/.fossilrepo/...` (its third argument) of a repository; `key_used`
+        is told the login of an access key that Fossil took; `patience` is how many seconds
+        a request may wait for a free place at Fossil.
         """
         self._settings, self._public, self._lookup = settings, public, lookup
         self._upstream, self._read_only, self._ours = upstream, read_only_reason, ours
@@ -139,14 +139,22 @@ class Gateway:
         self._requests = self._failed = self._received = self._sent = 0
         self._telling: set[asyncio.Task[None]] = set()
 
-    async def handle(self, request: web.Request, name: str) -> web.StreamResponse:
-        """Answers a request to a repository's host."""
-        unserved = await self._unserved(request, name, path_form=False)
+    def knows(self, name: str) -> bool:
+        """Whether a repository has this name, or had it."""
+        return self._lookup(name) is not HostState.UNKNOWN or self._former(name) is not None
+
+    async def handle(
+        self, request: web.Request, name: str, *, below: bool = False
+    ) -> web.StreamResponse:
+        """Answers a request to a repository's host, or `below` the apex's `/NAME`."""
+        unserved = await self._unserved(request, name, path_form=below)
         if unserved is not None:
             return unserved
+        if self._public().by_path and not below and request.method in ("GET", "HEAD"):
+            return pages.redirect(moved.present(request.raw_path, self._public(), name, name))
         if request.raw_path == "/robots.txt":
             return web.Response(text=costly.robots_txt(name))
-        route = map_target(request.method, request.raw_path, name)
+        route = map_target(request.method, request.raw_path, name, below=below)
         match route.action:
             case Action.REFUSE:
                 return pages.answer(request, 400, "This address cannot be read.")
@@ -159,7 +167,7 @@ class Gateway:
             case Action.OURS:
                 if self._ours is None or route.target.startswith(NOT_FOUND_TARGET):
                     return pages.not_found(request)
-                return await self._ours(request, name)
+                return await self._ours(request, name, route.target.partition("?")[0])
         return await self._guarded(request, name, route.target)
 
     async def handle_path_form(self, request: web.Request, name: str) -> web.StreamResponse:
@@ -315,6 +323,8 @@ class Gateway:
             return pages.not_found(request)
         if is_raw_page(asked.target):
             take_powers(got.headers)
+        if public.by_path:
+            keep_to(got.headers, public.url(asked.name))
         if asked.signs_in and got.status == 401:
             self._failures.failed(share_key(asked.client))
         return await self._pass_back(asked, got, fossil)

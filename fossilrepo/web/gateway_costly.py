@@ -36,10 +36,11 @@ def is_costly(target: str) -> bool:
 
 
 def robots_txt(name: str) -> str:
-    """What well-behaved robots are to leave alone in a repository."""
+    """What well-behaved robots are to leave alone in a repository; `*`: in all of them."""
     lines = ["User-agent: *", "Crawl-delay: 5"]
     lines += [f"Disallow: /{name}/{page}" for page in sorted(PAGES)]
     lines += [f"Disallow: /{name}/timeline?", f"Disallow: /{name}/login", "Disallow: /.fossilrepo/"]
+    lines += [f"Disallow: /{name}/.fossilrepo/"] if name == "*" else []
     return "\n".join(lines) + "\n"
 
 

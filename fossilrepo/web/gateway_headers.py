@@ -121,3 +121,14 @@ def take_powers(headers: CIMultiDict[str]) -> None:
     """Lets a raw page run only in an origin of its own (a policy beside Fossil's own one)."""
     headers.add("Content-Security-Policy", SANDBOX)
     headers["X-Content-Type-Options"] = "nosniff"
+
+
+def keep_to(headers: CIMultiDict[str], url: str) -> None:
+    """Ties a page to its repository, where others, and the site, share its origin.
+
+    A script that got into one of Fossil's pages can ask, post to, frame and load nothing but what
+    is below `url`. Windows that it opens on the site are cut off by the site's own policy.
+    """
+    tied = " ".join(f"{kind} {url}/;" for kind in ("connect-src", "form-action", "frame-src"))
+    policy = f"script-src {url}/ 'unsafe-inline'; {tied} worker-src 'none'; base-uri 'none'"
+    headers.add("Content-Security-Policy", policy)

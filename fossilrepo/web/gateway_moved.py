@@ -28,17 +28,25 @@ async def answer(
         # The path form is for those who cannot use names: they stay at the address they came by.
         host = f"{request.headers['Host']}/{new}" if path_form else f"{public.authority(new)}/"
         return pages.redirect(f"{public.scheme}://{login}{host}")
-    if path_form:
-        return pages.redirect(f"{public.url(new)}/")
     target = request.raw_path
+    if path_form and not public.by_path:
+        return pages.redirect(f"{public.url(new)}/")
     if not target.startswith("/") or not target.isascii():
         return pages.answer(request, 400, "This address cannot be read.")
-    if target.partition("?")[0].startswith(OURS):  # tickets are for one host only
+    inside = target.removeprefix(f"/{old}") if path_form else target
+    if inside.partition("?")[0].startswith(OURS):  # tickets are for one host only
         return pages.not_found(request)
-    for end in ("/", "?"):
-        if target.startswith(f"/{old}{end}"):
-            target = f"/{new}{target.removeprefix(f'/{old}')}"
-    return pages.redirect(public.url(new) + ("/" if target == f"/{old}" else target))
+    return pages.redirect(present(target, public, old, new))
+
+
+def present(target: str, public: PublicUrl, old: str, new: str) -> str:
+    """The address of the same page now; `target` is as it was asked for, with or without `/old`."""
+    rest = target
+    for end in ("/", "?", ""):
+        if target.startswith(f"/{old}{end}") and (end or target == f"/{old}"):
+            rest = target.removeprefix(f"/{old}") or "/"
+    below = "" if public.by_path or rest == target or rest == "/" else f"/{new}"
+    return f"{public.url(new)}{below}{rest}"
 
 
 async def _login(request: web.Request, most: int) -> str:

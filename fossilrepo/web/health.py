@@ -14,6 +14,7 @@ from aiohttp import web
 
 from fossilrepo.errors import Forbidden, NotFound
 from fossilrepo.models import Actor, RepositoryState
+from fossilrepo.web.gateway_costly import robots_txt
 from fossilrepo.web.hosts import LABEL
 from fossilrepo.web.visit import Form, Route, Visit, Who
 
@@ -62,7 +63,11 @@ async def tls_ask(visit: Visit) -> web.StreamResponse:
     if not from_this_machine(visit.request):
         raise NotFound("there is no such name")
     wanted, domain = visit.query("domain"), visit.services.links.domain
-    if wanted == domain or await _is_served(visit, wanted.removesuffix(f".{domain}"), wanted):
+    if wanted == domain:
+        return web.Response(text="yes\n")
+    if not visit.services.links.by_path and await _is_served(
+        visit, wanted.removesuffix(f".{domain}"), wanted
+    ):
         return web.Response(text="yes\n")
     raise NotFound("there is no such name")
 
@@ -76,7 +81,10 @@ async def _is_served(visit: Visit, name: str, wanted: str) -> bool:
     return repository.state in (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 
 
-async def robots(_visit: Visit) -> web.StreamResponse:
+async def robots(visit: Visit) -> web.StreamResponse:
+    """The site is for people; repositories may be here too, as they are on hosts of their own."""
+    if visit.services.links.by_path:
+        return web.Response(text=robots_txt("*"))
     return web.Response(text="User-agent: *\nDisallow: /\n")
 
 

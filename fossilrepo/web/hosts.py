@@ -48,29 +48,37 @@ _REFUSED = Host(HostKind.REFUSED)
 
 @dataclass(frozen=True, slots=True)
 class PublicUrl:
-    """Scheme, domain and port as people see them; `strict` when configured, not derived."""
+    """Scheme, domain and port as people see them; `strict` when configured, not derived.
+
+    `by_path`: repositories are at `DOMAIN/NAME`, not at `NAME.DOMAIN`.
+    """
 
     scheme: str
     domain: str
     port: int
     strict: bool = False
+    by_path: bool = False
 
     @classmethod
-    def of(cls, configured: str, *, domain: str, listening_port: int) -> PublicUrl:
+    def of(
+        cls, configured: str, *, domain: str, listening_port: int, by_path: bool = False
+    ) -> PublicUrl:
         """From `server.public_url`, or where it is empty from the port that is listened on."""
         if not configured:
-            return cls("http", domain, listening_port)
+            return cls("http", domain, listening_port, by_path=by_path)
         url = urlsplit(configured)
-        return cls(url.scheme, domain, url.port or _DEFAULT_PORTS[url.scheme], strict=True)
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+        return cls(url.scheme, domain, port, strict=True, by_path=by_path)
 
     def authority(self, name: str = "") -> str:
         """The Host header in its one form: with the port unless it is the scheme's own."""
-        host = f"{name}.{self.domain}" if name else self.domain
+        host = f"{name}.{self.domain}" if name and not self.by_path else self.domain
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def url(self, name: str = "") -> str:
-        """The address of a repository's host, or of the apex, without a slash at the end."""
-        return f"{self.scheme}://{self.authority(name)}"
+        """The address of a repository, or of the apex, without a slash at the end."""
+        below = f"/{name}" if name and self.by_path else ""
+        return f"{self.scheme}://{self.authority(name)}{below}"
 
     def accepts_port(self, port: int | None) -> bool:
         if not self.strict:
@@ -123,27 +131,30 @@ class Route:
     target: str = ""
 
 
-def map_target(method: str, target: str, name: str) -> Route:
+def map_target(method: str, target: str, name: str, *, below: bool = False) -> Route:
     """What a repository's host does with a raw request target (path and query).
 
+    `below`: not on its host, but on the apex below `/NAME`, where ours is `/NAME/.fossilrepo`.
     Every target that reaches Fossil, and every redirect, begins with `/NAME/` or
     is `/NAME`: another repository's name in front is only a page of this one,
     and `//elsewhere` cannot lead off the host.
     """
     if not target.startswith("/") or not target.isascii():
         return Route(Action.REFUSE)
+    base = f"/{name}" if below else ""
+    ours = target.removeprefix(base).partition("?")[0]
+    if ours == OURS or ours.startswith(f"{OURS}/"):
+        return Route(Action.OURS, target.removeprefix(base))
     path = target.partition("?")[0]
-    if path == OURS or path.startswith(f"{OURS}/"):
-        return Route(Action.OURS, target)
     if path == f"/{name}" or path.startswith(f"/{name}/"):
         if method in ("GET", "HEAD") and page_of(target) == "login":
-            return _sign_in(target, name)
+            return _sign_in(target, name, base)
         return Route(Action.PASS, target)
     prefixed = f"/{name}{target}"
     return Route(Action.REDIRECT if method in ("GET", "HEAD") else Action.PASS, prefixed)
 
 
-def _sign_in(target: str, name: str) -> Route:
+def _sign_in(target: str, name: str, base: str) -> Route:
     """Signing in begins on the site: nobody types a password into a page of a repository.
 
     But for `?native`, who is no person of the site, and `?anon...`, Fossil's captcha.
@@ -155,16 +166,19 @@ def _sign_in(target: str, name: str) -> Route:
     wanted = query.get("g", "")
     if not wanted.startswith("/"):
         wanted = f"/{name}/{wanted}" if wanted else ""
-    return Route(Action.SIGN_IN, opening(path_inside(wanted, name) if wanted else ""))
+    return Route(Action.SIGN_IN, opening(path_inside(wanted, name) if wanted else "", base))
 
 
-def opening(to: str = "") -> str:
-    """The address on a repository's host where signing in begins; afterwards on to `to`."""
-    return f"{OURS}/open" + (f"?{urlencode({'to': to})}" if to else "")
+def opening(to: str = "", base: str = "") -> str:
+    """The address on a repository's host where signing in begins; afterwards on to `to`.
+
+    `base` is `/NAME` where repositories are below the apex.
+    """
+    return f"{base}{OURS}/open" + (f"?{urlencode({'to': to})}" if to else "")
 
 
 def path_inside(wanted: str, name: str) -> str:
-    """What was asked for when it is a path of this host, else the repository's front page.
+    """What was asked for when it is a path of this repository, else its front page.
 
     It becomes a Location: no other host, in whatever spelling, and no second header.
     """
@@ -175,7 +189,10 @@ def path_inside(wanted: str, name: str) -> str:
         return front
     path = quote(wanted, safe="/?&=%:;,@+$!*'()~-._[]|")
     is_loop = path.startswith(OURS) or page_of(path) == "login" or path.startswith("/login")
-    return front if is_loop or len(path) > LONGEST_PATH else path
+    if is_loop or len(path) > LONGEST_PATH:
+        return front
+    is_inside = re.match(re.escape(front) + r"(?:[/?]|$)", path) is not None
+    return path if is_inside else front + path
 
 
 def is_raw_page(target: str) -> bool:
@@ -192,6 +209,12 @@ def page_of(target: str) -> str:
     """The Fossil page that a `/NAME/PAGE...` target asks for; empty for `/NAME`."""
     segments = [part for part in unquote(target.partition("?")[0]).split("/") if part]
     return segments[1] if len(segments) > 1 else ""
+
+
+def first_segment(target: str) -> str | None:
+    """NAME of the apex's `/NAME...`; None for what is no name."""
+    name = re.split(r"[/?]", target[1:], maxsplit=1)[0]
+    return name if target.startswith("/") and LABEL.fullmatch(name) else None
 
 
 def path_form(path: str) -> str | None:

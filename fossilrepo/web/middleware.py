@@ -23,7 +23,7 @@ from fossilrepo.services import Services
 from fossilrepo.web import auth, gateway_pages, problems
 from fossilrepo.web.gateway import Gateway
 from fossilrepo.web.gateway_xfer import is_sync
-from fossilrepo.web.hosts import HostKind, PublicUrl, parse_host, path_form
+from fossilrepo.web.hosts import HostKind, PublicUrl, first_segment, parse_host, path_form
 from fossilrepo.web.visit import NUMBER, Form, Route, Visit
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ def public_url(services: Services) -> PublicUrl:
         links.public_url if links.configured else "",
         domain=links.domain,
         listening_port=links.port or 80,
+        by_path=links.by_path,
     )
 
 
@@ -100,11 +101,16 @@ class Door:
         return door
 
     async def _by_host(self, request: web.Request) -> web.StreamResponse:
-        host = parse_host(request.headers.getall("Host", []), public_url(self._services))
+        public = public_url(self._services)
+        host = parse_host(request.headers.getall("Host", []), public)
         if host.kind is HostKind.REPOSITORY:
             return await self._gateway.handle(request, host.name)
         if host.kind is HostKind.REFUSED:
             return gateway_pages.not_found(request)
+        if public.by_path:
+            name = first_segment(request.raw_path)
+            if name is not None and self._gateway.knows(name):
+                return await self._gateway.handle(request, name, below=True)
         if request.method == "POST" and is_sync(request.headers.get("Content-Type", "")):
             name = path_form(request.rel_url.raw_path)
             if name is not None:

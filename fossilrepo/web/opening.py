@@ -49,21 +49,21 @@ _HEADERS = {
 async def page(visit: Visit) -> web.StreamResponse:
     """The form that takes the ticket to the repository's host; a script sends it by itself."""
     name, services = visit.path("name"), visit.services
-    host = services.links.repo_url(name).rstrip("/")
+    url = services.links.repo_url(name)
     to = path_inside(visit.query("to") or f"/{name}", name)
     own_users = await services.opening.has_own_users(visit.actor, name)
     if visit.request.headers.get("HX-Request") == "true":
         # After a sign-in: only a page of its own may send a form to the repository's host.
         return web.Response(headers={"HX-Redirect": visit.request.path_qs})
     if not visit.query("nonce"):
-        return render.see(f"{host}{opening(to)}")
+        return render.see(f"{url.rstrip('/')}{opening(to)}")
     ticket = await services.opening.ticket(visit.actor, name, visit.query("nonce"))
     response = render.page(
-        visit, "open.html", name=name, host=host, to=to, ticket=ticket, own_users=own_users
+        visit, "open.html", name=name, url=url, to=to, ticket=ticket, own_users=own_users
     )
     policy = SECURITY["Content-Security-Policy"]
     response.headers["Content-Security-Policy"] = policy.replace(
-        "form-action 'self'", f"form-action 'self' {host}"
+        "form-action 'self'", f"form-action 'self' {url}"
     )
     # With the site's own policy the browser would hide where the form comes from.
     response.headers["Referrer-Policy"] = "strict-origin"
@@ -73,9 +73,8 @@ async def page(visit: Visit) -> web.StreamResponse:
 # On a repository's host
 
 
-async def answer(request: web.Request, name: str) -> web.StreamResponse:
-    """For the gateway: whatever is asked below `/.fossilrepo/` on a host that is served."""
-    path = request.raw_path.partition("?")[0]
+async def answer(request: web.Request, name: str, path: str) -> web.StreamResponse:
+    """For the gateway: `path` is what is asked below `/.fossilrepo/` of a repository."""
     try:
         if path == f"{OURS}/open":
             return await _begin(request, name)
@@ -83,7 +82,7 @@ async def answer(request: web.Request, name: str) -> web.StreamResponse:
             return await _end(request, name)
     except FossilrepoError as error:
         text = f"{error.message[:1].upper()}{error.message[1:]}."
-        return _refused(request, error.status, text, "")
+        return _refused(request, name, error.status, text, "")
     except (Full, FossilFailed) as error:
         log.warning("nobody could be signed in to %s: %r", name, error)
         text = "The repository server does not answer now; try again in a few seconds."
@@ -97,15 +96,16 @@ async def _begin(request: web.Request, name: str) -> web.StreamResponse:
     if request.method not in ("GET", "HEAD"):
         return pages.answer(request, 405, "This address only leads to the site.")
     if request.headers.get("Sec-Fetch-Dest", "document") != "document":
-        return _refused(request, 403, "A repository is opened in a window of its own.", "")
+        return _refused(request, name, 403, "A repository is opened in a window of its own.", "")
     nonce = secrets.token_urlsafe(32)
     to = path_inside(request.query.get("to", ""), name)
     query = urlencode({"nonce": digest(nonce), "to": to})
     location = f"{services.links.public_url}/repos/{quote(name)}/open?{query}"
     response = web.Response(status=302, headers={**_HEADERS, "Location": location})
-    _set_cookie(request, response, NONCE, nonce, _NONCE_LIFE)
-    before = _cookies(request, SEEN)
-    if before and before != [await services.opening.mark(name)]:
+    _set_cookie(request, response, NONCE, name, nonce, _NONCE_LIFE)
+    before = _cookies(request, SEEN, name)
+    # Below the apex, what is kept belongs to other repositories too.
+    if before and not services.links.by_path and before != [await services.opening.mark(name)]:
         # The name was another repository's: its pages may have left scripts that still run.
         response.headers["Clear-Site-Data"] = '"storage"'
     return response
@@ -115,14 +115,14 @@ async def _end(request: web.Request, name: str) -> web.StreamResponse:
     """The ticket against Fossil's cookie, for a form of the site's own page only."""
     services, gateway = request.app[SERVICES], request.app[GATEWAY]
     if request.method != "POST":
-        return _refused(request, 405, "Signing in takes more than an address.", "")
+        return _refused(request, name, 405, "Signing in takes more than an address.", "")
     form = await _form(request)
     to = path_inside(form.get("to", ""), name)
     if request.headers.getall("Origin", []) != [services.links.public_url]:
-        return _refused(request, 403, "This did not come from the site.", to)
+        return _refused(request, name, 403, "This did not come from the site.", to)
     address = gateway.client_address(request)
     opened = await services.opening.redeem(
-        form.get("ticket", ""), name, *_cookies(request, NONCE), address=address
+        form.get("ticket", ""), name, *_cookies(request, NONCE, name), address=address
     )
     cookies = await gateway.sign_in(request, name, opened.login, opened.password)
     if not cookies:
@@ -130,7 +130,7 @@ async def _end(request: web.Request, name: str) -> web.StreamResponse:
     response = web.Response(status=303, headers={**_HEADERS, "Location": to})
     for cookie in cookies:
         response.headers.add("Set-Cookie", cookie)
-    _set_cookie(request, response, SEEN, await services.opening.mark(name), _SEEN_LIFE)
+    _set_cookie(request, response, SEEN, name, await services.opening.mark(name), _SEEN_LIFE)
     return response
 
 
@@ -146,8 +146,9 @@ async def _form(request: web.Request) -> dict[str, str]:
     return {key: value for key, value in sent.items() if isinstance(value, str)}
 
 
-def _refused(request: web.Request, status: int, text: str, to: str) -> web.Response:
-    return pages.answer(request, status, text, links=((opening(to), "Open the repository again"),))
+def _refused(request: web.Request, name: str, status: int, text: str, to: str) -> web.Response:
+    again = opening(to, request.app[SERVICES].links.base(name))
+    return pages.answer(request, status, text, links=((again, "Open the repository again"),))
 
 
 def _not_taken(request: web.Request, name: str, login: str) -> web.Response:
@@ -165,13 +166,15 @@ def _not_taken(request: web.Request, name: str, login: str) -> web.Response:
 # Cookies of a repository's host
 
 
-def _cookie_name(request: web.Request, name: str) -> str:
-    return f"__Host-{name}" if request.app[SERVICES].links.https else name
+def _cookie_name(request: web.Request, kind: str, name: str) -> str:
+    links = request.app[SERVICES].links
+    own = f"{kind}-{name}" if links.by_path else kind  # one host for all of them
+    return f"__Host-{own}" if links.https else own
 
 
-def _cookies(request: web.Request, name: str) -> list[str]:
+def _cookies(request: web.Request, kind: str, name: str) -> list[str]:
     """Every value that was sent under the name: a host beside this one can add its own."""
-    wanted = _cookie_name(request, name)
+    wanted = _cookie_name(request, kind, name)
     pairs = (
         part.partition("=")
         for header in request.headers.getall("Cookie", [])
@@ -181,7 +184,7 @@ def _cookies(request: web.Request, name: str) -> list[str]:
 
 
 def _set_cookie(
-    request: web.Request, response: web.Response, name: str, value: str, life: int
+    request: web.Request, response: web.Response, kind: str, name: str, value: str, life: int
 ) -> None:
     """A cookie of this host alone.
 
@@ -190,7 +193,7 @@ def _set_cookie(
     """
     links = request.app[SERVICES].links
     response.set_cookie(
-        _cookie_name(request, name),
+        _cookie_name(request, kind, name),
         value,
         max_age=life,
         path="/",

@@ -51,6 +51,15 @@ def test_what_it_writes_is_a_configuration_with_caddy(fresh: Command) -> None:
     assert file.with_name("config.toml.before").read_text() == before
 
 
+def test_repositories_below_the_apex_need_no_wildcard(fresh: Command) -> None:
+    file = fresh.folder / "config.toml"
+    file.unlink(missing_ok=True)
+    told = setup(fresh, "--yes", "--json", "--routing", "path").json
+    assert "wildcard" not in [one["name"] for one in told["checks"]]
+    assert load(file, {}).server.routing == "path"
+    assert "'path'" in fresh.run("setup", "--routing", "other").refusal(2)
+
+
 @pytest.mark.parametrize("wrong", ["Not A Name", "https://x.org", 'a"b.org', "x" * 300])
 def test_a_domain_that_is_none_is_refused(fresh: Command, wrong: str) -> None:
     file = fresh.folder / "config.toml"

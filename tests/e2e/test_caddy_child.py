@@ -115,6 +115,29 @@ def test_pages_clones_and_pushes_come_through_tls(tmp_path: Path) -> None:
         assert status == 200 and made[:10] in page
 
 
+def test_repositories_below_the_apex_need_one_certificate(tmp_path: Path) -> None:
+    with front(FOSSILREPO_SERVER__ROUTING="path") as one:
+        host = one.host
+        host.call("repo", "create", "demo", "--visibility", "public")
+        status, page = one.ask("/demo/timeline?n=5")
+        assert status == 200 and f'<base href="https://localhost:{one.https}/demo/timeline"' in page
+        assert f"connect-src https://localhost:{one.https}/demo/;" in page
+        assert one.ask("/login")[0] == 200 and one.ask("/nothing/timeline")[0] == 404
+        with pytest.raises(ssl.SSLError):
+            one.ask("/", "demo")
+        url = f"https://ada:{host.fossil_password('ada', 'demo')}@localhost:{one.https}/demo"
+        work = Checkout(tmp_path / "work", "ada", url)
+        work.fossil("settings", "--global", "ssl-ca-location", str(one.root))
+        work = Checkout.cloned(url, tmp_path / "work", "ada")
+        made = work.commit("a.txt", "text")
+        work.push()
+        assert made[:10] in one.ask("/demo/timeline?n=5")[1]
+        host.call("repo", "rename", "demo", "new")
+        until_sync(lambda: one.ask("/demo/timeline")[0] == 302, what="the way on")
+        assert f"https://localhost:{one.https}/new/info" in one.ask("/demo/info")[1]
+        until_sync(lambda: certificates(host)["result"] == "ok", what="the certificate")
+
+
 def test_names_that_are_not_served_get_no_certificate() -> None:
     with front() as one:
         one.host.call("repo", "create", "demo", "--visibility", "public")
@@ -129,7 +152,7 @@ def test_names_that_are_not_served_get_no_certificate() -> None:
         assert f"https://new.localhost:{one.https}/" in page
         one.host.call("repo", "delete", "new", "--yes")
         until_sync(lambda: one.ask("/new/timeline", "demo")[0] == 404, what="its end")
-        assert certificates(one.host)["result"] == "ok"
+        until_sync(lambda: certificates(one.host)["result"] == "ok", what="the site's own")
 
 
 def test_caddy_comes_back_and_its_account_is_not_root() -> None:

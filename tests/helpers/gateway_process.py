@@ -20,7 +20,7 @@ from fossilrepo.web.connections import HeadDeadline
 from fossilrepo.web.gateway import Gateway
 from fossilrepo.web.gateway_pages import not_found
 from fossilrepo.web.gateway_stream import TimeLimits, Upstream
-from fossilrepo.web.hosts import HostKind, PublicUrl, parse_host, path_form
+from fossilrepo.web.hosts import HostKind, PublicUrl, first_segment, parse_host, path_form
 from tests.helpers.gateway_parts import Served, Site, free_port
 
 KNOWN = {"demo": HostState.SERVED, "other": HostState.SERVED, "moving": HostState.MAINTENANCE}
@@ -39,11 +39,14 @@ def application(
 ) -> tuple[web.Application, Gateway, HeadDeadline]:
     """An app that dispatches by host as the real one does, with an apex that only says so."""
     public = PublicUrl.of(
-        settings.server.public_url, domain=settings.server.domain, listening_port=port
+        settings.server.public_url,
+        domain=settings.server.domain,
+        listening_port=port,
+        by_path=settings.server.routing == "path",
     )
 
-    async def ours(request: web.Request, name: str) -> web.StreamResponse:
-        return web.Response(text=f"ours for {name}")
+    async def ours(request: web.Request, name: str, path: str) -> web.StreamResponse:
+        return web.Response(text=f"ours for {name}: {path}")
 
     gateway = Gateway(
         settings=settings,
@@ -62,6 +65,9 @@ def application(
             return await gateway.handle(request, host.name)
         if host.kind is HostKind.REFUSED:
             return not_found(request)
+        name = first_segment(request.raw_path)
+        if public.by_path and name and gateway.knows(name):
+            return await gateway.handle(request, name, below=True)
         name = path_form(request.path)
         if name and request.path != "/healthz":
             return await gateway.handle_path_form(request, name)

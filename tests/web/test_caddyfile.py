@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from fossilrepo.web.hosts import NOT_FOUND_TARGET
 from tests.helpers import gateway_parts as parts
+from tests.helpers.fronts import caddy_front, gateway_front
 from tests.helpers.gateway_parts import EVIL, Served
 
 
@@ -23,57 +22,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-@contextmanager
-def _gateway(served: Served, base: Path, public_url: str = "") -> Iterator[int]:
-    port = parts.free_port()
-    settings = json.dumps({"server": {"public_url": public_url}, "limits": {"push": "3MiB"}})
-    module = [sys.executable, "-m", "tests.helpers.gateway_process"]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(parts.ROOT)}
-    argv = [*module, str(port), str(served.port), settings]
-    with parts.program(argv, env, base / "gateway.log"):
-        parts.until(lambda: parts.answers(port), 20, "the gateway's answer")
-        yield port
-
-
-@contextmanager
-def _caddy(served: Served, base: Path) -> Iterator[parts.Site]:
-    port = parts.free_port()
-    with _gateway(served, base, f"https://localhost:{port}") as gateway:
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(base),
-            "XDG_DATA_HOME": str(base / "data"),
-            "XDG_CONFIG_HOME": str(base / "config"),
-            "DOMAIN": "localhost",
-            "DOMAIN_PATTERN": "localhost",
-            "PORT_SUFFIX": f":{port}",
-            "HTTPS_PORT": str(port),
-            "HTTP_PORT": str(parts.free_port()),
-            "BIND": "127.0.0.1",
-            "SITE": f"127.0.0.1:{gateway}",
-            "FOSSIL": f"127.0.0.1:{served.port}",
-            "TLS_ASK": f"http://127.0.0.1:{gateway}/internal/tls-ask",
-            "CADDY_ISSUER": "internal",
-            "FLAGS": str(base / "flags"),
-            "MAX_PUSH": "3MiB",
-        }
-        argv = [str(parts.CADDY), "run", "--adapter", "caddyfile"]
-        config = ["--config", str(parts.ROOT / "Caddyfile")]
-        with parts.program([*argv, *config], env, base / "caddy.log"):
-            parts.until(lambda: parts.answers(port), 20, "Caddy's answer")
-            yield parts.Site(port, tls=True)
-
-
 @pytest.fixture(scope="module", params=["gateway", "caddy"])
 def site(
     request: pytest.FixtureRequest, served: Served, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[parts.Site]:
     base = tmp_path_factory.mktemp(request.param)
     if request.param == "gateway":
-        with _gateway(served, base) as port:
+        with gateway_front(served, base) as port:
             yield parts.Site(port)
     else:
-        with _caddy(served, base) as site:
+        with caddy_front(served, base) as site:
             yield site
 
 
@@ -167,7 +125,7 @@ async def test_what_is_not_served_is_404(site: parts.Site, name: str) -> None:
 async def test_our_own_paths_go_to_the_site(site: parts.Site) -> None:
     for method, path in (("GET", "open?to=/demo"), ("POST", "session"), ("GET", "session")):
         answer = await site.ask(method, f"/.fossilrepo/{path}", host=site.host("demo"))
-        assert answer.body == b"ours for demo"
+        assert answer.body == f"ours for demo: /.fossilrepo/{path.partition('?')[0]}".encode()
 
 
 @pytest.mark.parametrize(
@@ -208,7 +166,7 @@ async def heard(
 
     async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
         listening = Served(served.folder, server.sockets[0].getsockname()[1], served.pid)
-        start = _caddy if request.param == "caddy" else _gateway
+        start = caddy_front if request.param == "caddy" else gateway_front
         with ExitStack() as stack:
             front = await asyncio.to_thread(stack.enter_context, start(listening, tmp_path))
             yield (front if isinstance(front, parts.Site) else parts.Site(front)), heads
@@ -270,7 +228,7 @@ async def test_the_real_client_clones_pushes_and_pulls_by_the_hosts_name(
     served: Served, tmp_path: Path
 ) -> None:
     """A small proxy resolves the names and adds the TLS, as `fossil` 2.21 cannot through one."""
-    with _caddy(served, tmp_path) as site:
+    with caddy_front(served, tmp_path) as site:
         async with parts.NamedHosts(site.port, tls=True) as proxy:
             await asyncio.to_thread(_clone_push_pull, site, proxy.port, tmp_path)
 
@@ -295,7 +253,7 @@ def _clone_push_pull(site: parts.Site, proxy: int, tmp_path: Path) -> None:
 async def test_a_flag_file_sends_posts_to_the_judging_gateway(
     served: Served, tmp_path: Path
 ) -> None:
-    with _caddy(served, tmp_path) as site:
+    with caddy_front(served, tmp_path) as site:
         (tmp_path / "flags").mkdir()
         (tmp_path / "flags/read-only").touch()
         answer = await site.ask("POST", "/demo/wikiedit", host=site.host("demo"), body=b"x")

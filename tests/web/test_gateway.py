@@ -137,7 +137,7 @@ async def test_maintenance_is_503_and_says_when_to_come_back(site: parts.Site) -
 
 async def test_our_own_paths_are_answered_by_us(site: parts.Site) -> None:
     answer = await site.ask("GET", "/.fossilrepo/session", host=site.host("demo"))
-    assert answer.body == b"ours for demo"
+    assert answer.body == b"ours for demo: /.fossilrepo/session"
     hidden = await site.ask("GET", NOT_FOUND_TARGET, host=site.host("demo"))
     assert hidden.status == 404
 
