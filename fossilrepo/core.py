@@ -232,7 +232,7 @@ async def open_core(
             InsightStore(database), Timeline(database), store, shelf, access, health
         )
         health.more_checks.append(insights.doctor)
-        checkup = Checkup(settings, store, shelf, projection, insights)
+        checkup = Checkup(settings, store, shelf, projection, insights, fossil)
         health.more_checks.insert(0, checkup.doctor)
         repos.before_purge.append(insights.forget)
         repos.before_place.append(skins.dress)

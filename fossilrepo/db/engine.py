@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from fossilrepo.config import Settings
 from fossilrepo.errors import Conflict, FossilrepoError, InvalidInput, Unavailable
@@ -97,8 +99,8 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
     def prepare(connection: Any, record: object) -> None:
         connection.isolation_level = None  # transactions are begun by us, see `write`
         cursor = connection.cursor()
+        _to_wal(cursor)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             f"busy_timeout={BUSY_TIMEOUT_MS}",
@@ -109,6 +111,20 @@ def _engine(url: URL, is_sqlite: bool) -> AsyncEngine:
 
     event.listen(engine.sync_engine, "connect", prepare)
     return engine
+
+
+def _to_wal(cursor: Any) -> None:
+    """SQLite does not wait for others here: two that make a new database meet at this point."""
+    until = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            await_only(asyncio.sleep(0.02))
+        else:
+            return
 
 
 class _Settled(sqlite3.Connection):

@@ -12,12 +12,13 @@ import os
 import re
 import stat
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from fossilrepo.config import Settings
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import FossilrepoError, InvalidInput
+from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, Unavailable
 from fossilrepo.models import Repository, RepositoryState, iso, now
 from fossilrepo.runtime import process
 from fossilrepo.runtime.process import Command
@@ -27,7 +28,8 @@ from fossilrepo.services.keys import fingerprint
 from fossilrepo.services.name_checks import names_lead_here
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
-from fossilrepo.tools import caddy, fossil_write, litestream, machine
+from fossilrepo.tools import caddy, fossil_audit, fossil_write, litestream, machine
+from fossilrepo.tools.fossil import Fossil
 
 LONG_LOG = 64 * 2**20  # bytes of a write-ahead log
 SOON_FULL = 30  # days
@@ -49,12 +51,14 @@ class Checkup:
         shelf: Shelf,
         projection: Projection,
         insights: Insights,
+        fossil: Fossil,
     ) -> None:
         self._settings = settings
         self._store = store
         self._shelf = shelf
         self._projection = projection
         self._insights = insights
+        self._fossil = fossil
         self._fixes: dict[str, Fix] = {
             "secret key": self._close_key,
             "people in repositories": self._write_people,
@@ -77,6 +81,7 @@ class Checkup:
             checks.append(await self._programs())
             checks += await self._names()
             checks.append(await asyncio.to_thread(self._inside, rows))
+            checks.append(await self._audited(rows))
         return checks
 
     async def fix(self, checks: Iterable[Check]) -> list[str]:
@@ -296,6 +301,23 @@ class Checkup:
             return bool(fossil_write.dangerous(self._shelf.file(row.id)))
         except FossilrepoError:
             return False  # a file that cannot be read is told of elsewhere
+
+    async def _audited(self, rows: list[Repository]) -> Check:
+        """What Fossil itself warns of in the settings and users of each repository."""
+        name, served = "security audit of Fossil", [row for row in rows if row.state in _SERVED]
+        found: dict[str, list[str]] = {}
+        async with fossil_audit.auditor(
+            self._fossil, self._shelf.scratch, self._fossil.identity
+        ) as auditor:
+            for row in served:
+                with suppress(Damaged, Unavailable):  # told of elsewhere
+                    for finding in await auditor.findings(self._shelf.file(row.id)):
+                        found.setdefault(finding, []).append(row.label)
+        if not found:
+            return Check(name, "ok", f"no warning in {len(served)} repositories")
+        told = [f"{_some(labels)}: {finding}" for finding, labels in sorted(found.items())]
+        mend = "change it in /setup_ulist or /setup of the repository (`fossilrepo repo elevate`)"
+        return Check(name, "warn", " ".join(told), mend)
 
     async def _disarm(self) -> str:
         taken = []

@@ -25,7 +25,7 @@ from fossilrepo.tools import control_db
 
 # What a host makes at its first start, or may have beside it; replicas are only read.
 _OWN = {
-    "repos", "tmp", "incoming", "run", "logs", "litestream", "undo", "git", "backups",
+    "repos", "tmp", "incoming", "run", "logs", "litestream", "undo", "git", "mirrors", "backups",
     "secret.key", "secret.key.before", "config.toml", "lost+found",
 }  # fmt: skip
 _JAIL = {".store", ".served", ".previews", "dev", "tmp"}

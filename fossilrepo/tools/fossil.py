@@ -142,6 +142,14 @@ class Fossil:
         done = await self._run([*argv, "-R", str(path), "--user", login], Limits(), stdin=stdin)
         _expect(done, f"fossil {words[0]} {words[1]} failed on {path.name}")
 
+    async def page(self, path: Path, target: str) -> str:
+        """One of Fossil's pages, as its administrator sees it; for files of our own making only:
+        whatever the repository's settings run is run."""
+        asked = f"GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+        done = await self._run(["test-http", str(path)], Limits(), stdin=asked)
+        _expect(done, f"{target} of {path.name} could not be had")
+        return done.stdout.decode(errors="replace")
+
     async def rebuild(self, path: Path, limits: Limits | None = None) -> None:
         """Derive everything again from the artifacts. Drops tables that are not Fossil's."""
         done = await self._run(["rebuild", str(path)], limits or Limits(seconds=3600))

@@ -89,6 +89,16 @@ async def test_settings_that_run_commands_are_found_and_taken_out(services: Serv
     assert (await services.repos.kept_aside(row))["th1-setup"] == "evil"
 
 
+async def test_what_fossil_itself_warns_of_is_told(services: Services) -> None:
+    assert (await look(services, "security audit of Fossil")).result == "ok"
+    row = await services.repos.get(HERE, "demo")
+    with closing(sqlite3.connect(services.settings.store / f"{row.id}.fossil")) as db, db:
+        db.execute("UPDATE user SET cap = 'hi' WHERE login = 'anonymous'")
+    found = await look(services, "security audit of Fossil")
+    assert found.result == "warn"
+    assert "demo: Anonymous users can push new check-ins into the repository." in found.found
+
+
 async def test_files_and_rows_that_do_not_match_are_named(services: Services) -> None:
     row = await services.repos.get(HERE, "demo")
     file = services.settings.store / f"{row.id}.fossil"
