@@ -202,13 +202,16 @@ class Health:
             )
 
     async def _database_answers(self) -> Check:
-        kind = "SQLite" if self._database.is_sqlite else "PostgreSQL"
+        name, is_sqlite = "control database", self._database.is_sqlite
         try:
             async with self._database.read() as connection:
-                await connection.execute(text("SELECT 1"))
+                lowered = (await connection.execute(text("SELECT lower('\u00c4')"))).scalar()
         except FossilrepoError as error:
-            return Check("control database", "fail", error.message, error.hint)
-        return Check("control database", "ok", f"{kind} answers")
+            return Check(name, "fail", error.message, error.hint)
+        if not is_sqlite and lowered != "\u00e4":
+            words = "PostgreSQL answers, but with the locale C: the search tells \u00c4 from \u00e4"
+            return Check(name, "warn", words, "make the database with a UTF-8 locale, like C.UTF-8")
+        return Check(name, "ok", f"{'SQLite' if is_sqlite else 'PostgreSQL'} answers")
 
     def _data_folder(self) -> Check:
         data = self._settings.data

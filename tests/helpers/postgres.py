@@ -54,7 +54,7 @@ def cluster() -> Iterator[str]:
                 "--auth=trust",
                 "--username=postgres",
                 "--encoding=UTF8",
-                "--locale=C",
+                "--locale=C.UTF-8",
                 "--pgdata",
                 str(data),
             ],

@@ -209,6 +209,7 @@ async def test_fossil_passwords_differ_by_person_and_repository_and_rotate(parts
     assert len(parts.projected) == projected + 1
 
 
+@pytest.mark.sqlite
 async def test_api_tokens_work_until_revoked_and_only_hashes_are_kept(
     parts: Parts, settings: Settings
 ) -> None:

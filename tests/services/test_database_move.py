@@ -54,6 +54,7 @@ async def lived_in(settings: Settings, tmp_path: Path) -> AsyncIterator[Settings
         yield services.settings
 
 
+@pytest.mark.sqlite
 async def test_every_row_goes_to_postgresql_and_back(
     lived_in: Settings, postgres_database: str
 ) -> None:
@@ -83,6 +84,7 @@ async def test_every_row_goes_to_postgresql_and_back(
         await services.accounts.create_user(HERE, "newer")
 
 
+@pytest.mark.sqlite
 async def test_a_row_that_differs_is_found(lived_in: Settings, postgres_database: str) -> None:
     await move_to(lived_in, postgres_database, said)
     source, target = Database(lived_in), Database(on(lived_in, postgres_database))
@@ -103,6 +105,7 @@ async def test_a_row_that_differs_is_found(lived_in: Settings, postgres_database
         await target.close()
 
 
+@pytest.mark.sqlite
 async def test_a_running_host_is_not_moved_away_from(
     lived_in: Settings, postgres_database: str
 ) -> None:

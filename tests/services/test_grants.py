@@ -204,6 +204,7 @@ async def test_of_changes_at_once_the_files_say_what_holds_at_the_end(world: Wor
             assert world.letters(name, login) == letters[roles.get(login)], (name, login)
 
 
+@pytest.mark.sqlite
 async def test_a_repository_whose_organization_is_gone_can_be_given_another(world: World) -> None:
     put(world, "UPDATE repositories SET org = 'vanished' WHERE name = 'one'")
     with pytest.raises(NotFound, match="the organization 'vanished' of one is gone"):

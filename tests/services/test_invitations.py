@@ -197,6 +197,7 @@ async def test_an_owner_who_leaves_leaves_no_door_open(place: Place) -> None:
     assert await place.services.invitations.list(HOST) == []
 
 
+@pytest.mark.sqlite
 async def test_a_link_ends_and_is_kept_as_a_hash(place: Place, settings: Settings) -> None:
     made = await place.services.invitations.invite(HOST, days=1)
     (waiting,) = await place.services.invitations.list(HOST)

@@ -42,6 +42,7 @@ def manifest(core: Core) -> Manifest:
     return core.manifest
 
 
+@pytest.mark.sqlite
 async def test_it_names_what_lives_what_was_deleted_and_what_was_purged(
     core: Core, settings: Settings, manifest: Manifest, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ async def test_a_failure_is_told_and_tried_again_and_the_end_writes_the_last(
     assert '"late"' in (folder / "manifest.json").read_text()
 
 
+@pytest.mark.sqlite
 async def test_the_manifest_of_another_host_is_never_written_over(
     core: Core, settings: Settings, manifest: Manifest, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def checked(folder: Path) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in manifest["repositories"]}
 
 
+@pytest.mark.sqlite
 async def test_what_leaves_comes_in_elsewhere_as_it_was(
     here: Yard, tmp_path: Path, settings: Settings
 ) -> None:

@@ -78,6 +78,7 @@ async def test_a_new_login_is_the_persons_everywhere_and_the_old_one_nobodys(
     assert renamed == [{"before": "bob", "after": "robert"}]
 
 
+@pytest.mark.sqlite
 async def test_who_leaves_is_shut_out_and_forgotten_but_not_replaced(
     place: Place, settings: Settings
 ) -> None:

@@ -199,6 +199,7 @@ async def test_what_was_armed_comes_back_disarmed_and_a_trigger_not_at_all(
     assert await host.store.by_name("wild") is None and left(host) == []
 
 
+@pytest.mark.sqlite
 async def test_the_control_database_comes_back_as_a_private_file(
     host: Replicated, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ async def test_a_purged_prefix_goes_after_its_retention_and_only_that_one(
         assert f"{UNKNOWN_ID}.fossil" in await target.names()
 
 
+@pytest.mark.sqlite
 async def test_a_new_target_has_to_be_proven_before_the_old_one_may_go(
     settings: Settings, backup: dict[str, Any]
 ) -> None:
@@ -307,6 +308,7 @@ def test_the_forecast_adds_up() -> None:
     assert again.retained_bytes == roomy.retained_bytes
 
 
+@pytest.mark.sqlite
 async def test_the_forecast_is_of_what_lies_in_the_target(
     settings: Settings, backup: dict[str, Any]
 ) -> None:
@@ -328,6 +330,7 @@ async def test_the_forecast_is_of_what_lies_in_the_target(
         assert await host.retention.forecast() is found  # not listed again at once
 
 
+@pytest.mark.sqlite
 async def test_the_first_target_is_noted_once_and_proven_when_all_is(settings: Settings) -> None:
     settings = replicated_settings(settings)
     async with replicated(settings, running=False) as host:
