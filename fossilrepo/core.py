@@ -91,6 +91,7 @@ from fossilrepo.services.runs import Runs
 from fossilrepo.services.second_factor import SecondFactor
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.services.skins import Skins
+from fossilrepo.services.upgrade import Upgrade
 from fossilrepo.services.upstreams import Upstreams
 from fossilrepo.services.verification import Verification
 from fossilrepo.services.webhook_delivery import Sender
@@ -190,6 +191,8 @@ async def open_core(
         points = Points(store, backups, replication, shelf, bring_back, access)
         replacing = Replacing(store, backups, replication, projection, shelf, locks)
         repos.before_purge.append(replacing.before_purge)
+        upgrade = Upgrade(fossil, store, shelf, replacing, jobs, audit)
+        health.more_checks.append(upgrade.doctor)
         natives = Natives(inside, people, store, access, projection, shelf, audit)
         access_keys = AccessKeys(inside, store, access, projection, keys, audit)
         one_time, logins = OneTimeStore(database), LoginStore(database)
@@ -245,6 +248,7 @@ async def open_core(
             skins=skins,
             certificates=certificates,
             checkup=checkup,
+            upgrade=upgrade,
             demo=Demo(fossil, shelf, settings.mirrors),
             runs=runs,
             alerts=alerts,

@@ -45,6 +45,7 @@ from fossilrepo.cli import (
     team,
     tokens,
     trash,
+    upgrade,
     upstream,
     user,
     webhook,
@@ -87,6 +88,7 @@ app.add_typer(webhook.app, name="webhook")
 app.add_typer(key.app, name="key")
 app.add_typer(database.app, name="database")
 app.command("demo")(demo.demo)
+app.command("upgrade")(upgrade.upgrade)
 app.command("activity")(insights.activity)
 app.command("audit")(audit.audit)
 app.add_typer(config.app, name="config")

@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # whoever needs one module of this package does not load all
     from fossilrepo.services.runs import Runs
     from fossilrepo.services.second_factor import SecondFactor
     from fossilrepo.services.skins import Skins
+    from fossilrepo.services.upgrade import Upgrade
     from fossilrepo.services.upstreams import Upstreams
     from fossilrepo.services.verification import Verification
     from fossilrepo.services.webhooks import Webhooks
@@ -92,3 +93,4 @@ class Services:
     insights: Insights
     skins: Skins
     demo: Demo
+    upgrade: Upgrade

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace as changed
 from datetime import datetime
@@ -52,6 +52,7 @@ TELL_WITHIN = 20.0
 LIVING = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 KEPT_COPIES = 2
 T = TypeVar("T")
+Remake = Callable[[], Awaitable[bool]]
 
 
 class Replacing:
@@ -78,9 +79,13 @@ class Replacing:
         scratch: Path,
         moment: datetime | None,
         progress: Progress,
+        *,
+        remake: Remake | None = None,
     ) -> Restoration:
         """Write the checked, disarmed file over the live one; the record by which it is undone.
 
+        `remake` is for a file that was made of the present: asked once nobody is inside, it makes
+        it anew if the present is another one meanwhile, and says whether it did.
         Conflict when some program does not let go of the file, the repository was deleted
         meanwhile, or the file holds another project. Unavailable when the present cannot be
         proven to be replicated while Litestream runs. Ends what it began when cancelled.
@@ -101,7 +106,7 @@ class Replacing:
                 await self._prove_present(current, progress, PROVE_WITHIN)
                 await asyncio.to_thread(write_over.fit, scratch, live)
             done = await _to_its_end(
-                self._replace_unserved(actor, current, scratch, then, moment, progress)
+                self._replace_unserved(actor, current, scratch, then, moment, progress, remake)
             )
         await self._tell_replica(current, progress, is_placed=done.undone_at is not None)
         await self._drop_old_copies(current.id)
@@ -159,12 +164,16 @@ class Replacing:
         then: Facts,
         moment: datetime | None,
         progress: Progress,
+        remake: Remake | None,
     ) -> Restoration:
         live = self._shelf.file(repository.id)
         async with self._nobody_inside(repository, progress):
             present = await asyncio.to_thread(_facts, live)
             if present is not None:
                 await self._prove_present(repository, progress, PROVE_AGAIN_WITHIN)
+            if remake is not None and await remake():
+                await asyncio.to_thread(litestream.put_tables, scratch)
+                then = await asyncio.to_thread(fossil_db.read_facts, scratch)
             restoration = await self._copy_aside(actor, repository, moment, present, then)
             try:
                 await self._people_of_now(scratch, repository, present)

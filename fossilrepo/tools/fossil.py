@@ -21,6 +21,7 @@ from fossilrepo.errors import InvalidInput, ToolFailed
 from fossilrepo.runtime import process
 from fossilrepo.runtime.process import Command, Finished
 from fossilrepo.tools import fossil_users, fossil_write
+from fossilrepo.tools.fossil_db import read_made_by
 from fossilrepo.tools.identity import Identity, give
 from fossilrepo.tools.jail import environment
 
@@ -141,6 +142,20 @@ class Fossil:
         argv = [*words[:3], *(["-"] if stdin else []), *words[3:]]
         done = await self._run([*argv, "-R", str(path), "--user", login], Limits(), stdin=stdin)
         _expect(done, f"fossil {words[0]} {words[1]} failed on {path.name}")
+
+    async def schema(self) -> str:
+        """What the installed program wants of repositories, as `fossil_db.read_made_by` has it."""
+        home = await asyncio.to_thread(self._new_home)
+        try:
+            await self.init(home / "empty.fossil")
+            return (await asyncio.to_thread(read_made_by, home / "empty.fossil")).schema
+        finally:
+            await asyncio.to_thread(shutil.rmtree, home, True)
+
+    async def opens(self, path: Path) -> bool:
+        """Whether the installed program takes the repository as it is."""
+        done = await self._run(["info", "-R", str(path)], Limits())
+        return done.returncode == 0
 
     async def page(self, path: Path, target: str) -> str:
         """One of Fossil's pages, as its administrator sees it; for files of our own making only:

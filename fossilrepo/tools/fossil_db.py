@@ -234,6 +234,20 @@ def _capabilities(db: sqlite3.Connection, login: str) -> str:
     return str(row[0]) if row and row[0] is not None else ""
 
 
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """`schema` is that of the derived tables; `version` of the Fossil that derived them last."""
+
+    schema: str
+    version: str
+
+
+def read_made_by(path: Path) -> MadeBy:
+    with reading(path) as db:
+        schemas = [config(db, f"{kind}-schema") or "" for kind in ("content", "aux")]
+        return MadeBy(" ".join(schemas), (config(db, "rebuilt") or "").partition(" ")[0])
+
+
 def consistent_copy(source: Path, target: Path, *, deadline: float = 600.0) -> None:
     """A copy of a live repository at one moment, in rollback mode, one file.
 
