@@ -11,7 +11,7 @@ import shutil
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -35,6 +35,7 @@ WithoutControl = Annotated[
     bool,
     typer.Option("--without-control", help="Leave the control database out: nobody has an account"),
 ]
+T = TypeVar("T")
 GO_ON = "start it again: it goes on where it was"
 
 
@@ -59,8 +60,8 @@ def rebuild(
     could not be brought back.
     """
     settings = context.settings()
-    report = _run(_rebuild(settings, settings, source, key_file, workers, not without_control))
-    _show(report, as_json)
+    report = run(rebuilt(settings, settings, source, key_file, workers, not without_control))
+    show(report, as_json)
 
 
 def drill(
@@ -93,12 +94,12 @@ def drill(
     given = key_file or (settings.key_file if settings.key_file.is_file() else None)
     asked = source or settings.backup.url
     try:
-        report = _run(_rebuild(settings, scratch, asked, given, workers, True))
+        report = run(rebuilt(settings, scratch, asked, given, workers, True))
         _keep_record(settings, report)
     finally:
         if not keep:
             _clear(place, existed)
-    _show(report, as_json)
+    show(report, as_json)
 
 
 def _clear(place: Path, existed: bool) -> None:
@@ -123,7 +124,7 @@ def _check_apart(place: Path, data: Path) -> None:
         raise Conflict(f"{place} is not an empty folder", hint="choose another one")
 
 
-async def _rebuild(
+async def rebuilt(
     settings: Settings,
     into: Settings,
     source: str,
@@ -134,18 +135,18 @@ async def _rebuild(
     from fossilrepo.services.rebuild import Wish, rebuild_from
 
     wish = Wish(key_file, workers, use_control)
-    return await rebuild_from(settings, into, source, wish, _say)
+    return await rebuild_from(settings, into, source, wish, say)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     output.note(output.clean(text))
 
 
-def _run(work: Coroutine[Any, Any, Report]) -> Report:
-    """The report; a signal ends it in order, and the next run goes on."""
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What it gives; a signal ends it in order, and the next run goes on."""
     ended_by: list[signal.Signals] = []
 
-    async def inside() -> Report:
+    async def inside() -> T:
         context.imports_are_over()
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None  # noqa: S101 - we are inside one
@@ -175,7 +176,7 @@ def _keep_record(settings: Settings, report: Report) -> None:
     output.note(f"the record is {path}")
 
 
-def _show(report: Report, as_json: bool) -> None:
+def show(report: Report, as_json: bool) -> None:
     if as_json:
         output.document(report.as_dict())
     else:

@@ -41,6 +41,7 @@ from fossilrepo.cli import (
     serve,
     service,
     setup,
+    standby,
     status,
     team,
     tokens,
@@ -89,6 +90,7 @@ app.add_typer(key.app, name="key")
 app.add_typer(database.app, name="database")
 app.command("demo")(demo.demo)
 app.command("upgrade")(upgrade.upgrade)
+app.command("standby")(standby.standby)
 app.command("activity")(insights.activity)
 app.command("audit")(audit.audit)
 app.add_typer(config.app, name="config")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,11 +75,12 @@ async def rebuild_from(
 
 
 @dataclass(slots=True)
-class _Found:
+class Source:
     """What the replica has, before anything is written."""
 
     identities: set[str]
     entries: Mapping[str, Entry]
+    has_control: bool = False
     control: Recovered | None = None
     said: str = "missing"
     notes: list[str] = field(default_factory=list)
@@ -92,6 +93,15 @@ async def rebuild(settings: Settings, source: Target, wish: Wish, say: Say) -> R
     InvalidInput for a key that does not fit: nothing is left of it then. Unavailable when
     the place goes away or the disk is full: run again, it goes on.
     """
+    async with prepared(settings, source) as (shelf, ground, bringer):
+        return await _Rebuild(settings, source, wish, say, shelf, ground, bringer).run()
+
+
+@asynccontextmanager
+async def prepared(
+    settings: Settings, source: Target
+) -> AsyncIterator[tuple[Shelf, Ground, Bringer]]:
+    """The folder, held and ready to be filled; Conflict when it is in use or not empty."""
     identity = await asyncio.to_thread(service_identity, settings.data)
     shelf = Shelf(settings, identity)
     ground = Ground(settings, shelf, source.url)
@@ -102,8 +112,7 @@ async def rebuild(settings: Settings, source: Target, wish: Wish, say: Say) -> R
         await asyncio.to_thread(shelf.empty_scratch)
         fossil = Fossil(settings.scratch, identity)
         gate = Gate(identity, settings.scratch, largest=NO_LIMIT)
-        bringer = Bringer(source, shelf, fossil, gate)
-        return await _Rebuild(settings, source, wish, say, shelf, ground, bringer).run()
+        yield shelf, ground, Bringer(source, shelf, fossil, gate)
 
 
 @asynccontextmanager
@@ -193,33 +202,13 @@ class _Rebuild:
 
     # What the replica has
 
-    async def _look(self) -> _Found:
+    async def _look(self) -> Source:
         self._say(f"reading what {self._source.url} has")
-        names = set(await self._source.names())
-        identities = {
-            name.removesuffix(SUFFIX)
-            for name in names
-            if name.endswith(SUFFIX) and is_id(name.removesuffix(SUFFIX))
-        }
-        if not identities and CONTROL_FILE not in names and manifest.MANIFEST not in names:
-            raise NotFound(
-                f"there is no replica of a fossilrepo host at {self._source.url}",
-                hint="write the address of the folder that has manifest.json in it",
-            )
-        found = _Found(identities, {})
-        try:
-            contents = await manifest.read(self._source)
-        except Damaged as error:
-            contents = None
-            found.notes.append(error.message)
-        if contents is not None:
-            found.entries = contents.entries
-        else:
-            found.notes.append("without a manifest, names are what the repositories themselves say")
-        await self._find_control(found, CONTROL_FILE in names)
+        found = await look(self._source)
+        await self._find_control(found, found.has_control)
         return found
 
-    async def _find_control(self, found: _Found, is_there: bool) -> None:
+    async def _find_control(self, found: Source, is_there: bool) -> None:
         if self._settings.database.url != "sqlite":
             found.said = "postgresql"
             found.notes.append("people are in PostgreSQL, which has backups of its own")
@@ -256,7 +245,7 @@ class _Rebuild:
     # The repositories
 
     async def _bring_all(
-        self, found: _Found, known: Mapping[str, Repository], backups: BackupStore
+        self, found: Source, known: Mapping[str, Repository], backups: BackupStore
     ) -> tuple[list[Brought], int]:
         """How each came out, and how many were purged and stay so."""
         purged = {row.repository_id for row in await backups.replicas() if row.purged_at}
@@ -275,34 +264,22 @@ class _Rebuild:
         wanted = sorted((found.identities | listed) - purged)
         labels = {entry.id: entry.name or entry.deleted_name for entry in found.entries.values()}
         labels |= {row.id: row.label for row in known.values()}
-        outcomes: list[Brought] = []
-        waiting = list(reversed(wanted))
+        for gone in self._ground.done.keys() - set(wanted):  # purged since a standby fetched it
+            await asyncio.to_thread(self._ground.forget, gone)
 
-        async def work() -> None:
-            while waiting:
-                identity = waiting.pop()
-                brought = await self._bringer.bring(
-                    identity, codes.get(identity, ""), self._ground.done.get(identity)
-                )
-                if brought.is_back:
-                    await asyncio.to_thread(self._ground.note, brought)
-                outcomes.append(brought)
-                self._say(_told(brought, labels.get(identity), len(outcomes), len(wanted)))
+        def told(brought: Brought, count: int) -> None:
+            self._say(_told(brought, labels.get(brought.id), count, len(wanted)))
 
-        workers = [asyncio.create_task(work()) for _ in range(max(1, self._wish.workers))]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        outcomes = await bring_all(
+            self._bringer, self._ground, wanted, codes, self._wish.workers, told
+        )
         return outcomes, len(purged & (found.identities | found.entries.keys()))
 
     # The report
 
     def _report(
         self,
-        found: _Found,
+        found: Source,
         key: KeyUse,
         renewed: tuple[str, ...],
         people: int,
@@ -324,6 +301,64 @@ class _Rebuild:
             purged=purged,
             notes=tuple(found.notes),
         )
+
+
+async def look(source: Target) -> Source:
+    """What there is, without the control database; NotFound when it is no host's replica."""
+    names = set(await source.names())
+    identities = {
+        name.removesuffix(SUFFIX)
+        for name in names
+        if name.endswith(SUFFIX) and is_id(name.removesuffix(SUFFIX))
+    }
+    if not identities and CONTROL_FILE not in names and manifest.MANIFEST not in names:
+        raise NotFound(
+            f"there is no replica of a fossilrepo host at {source.url}",
+            hint="write the address of the folder that has manifest.json in it",
+        )
+    found = Source(identities, {}, CONTROL_FILE in names)
+    try:
+        contents = await manifest.read(source)
+    except Damaged as error:
+        contents = None
+        found.notes.append(error.message)
+    if contents is not None:
+        found.entries = contents.entries
+    else:
+        found.notes.append("without a manifest, names are what the repositories themselves say")
+    return found
+
+
+async def bring_all(
+    bringer: Bringer,
+    ground: Ground,
+    wanted: Sequence[str],
+    codes: Mapping[str, str],
+    workers: int,
+    told: Callable[[Brought, int], None],
+) -> list[Brought]:
+    """Each of these, as many as `workers` at once; `told` of each, and how many there were."""
+    outcomes: list[Brought] = []
+    waiting = list(reversed(wanted))
+
+    async def work() -> None:
+        while waiting:
+            identity = waiting.pop()
+            before = ground.done.get(identity)
+            brought = await bringer.bring(identity, codes.get(identity, ""), before)
+            if brought.is_back and brought is not before:
+                await asyncio.to_thread(ground.note, brought)
+            outcomes.append(brought)
+            told(brought, len(outcomes))
+
+    tasks = [asyncio.create_task(work()) for _ in range(max(1, workers))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return outcomes
 
 
 def _told(brought: Brought, label: str | None, count: int, total: int) -> str:

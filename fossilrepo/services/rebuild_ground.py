@@ -115,6 +115,13 @@ class Ground:
             self.done[brought.id] = brought
             self.write_marker()
 
+    def forget(self, identity: str) -> None:
+        """This one is not wanted any more."""
+        with self._writing:
+            self.done.pop(identity, None)
+            self._shelf.discard(self._shelf.file(identity))
+            self.write_marker()
+
     def write_marker(self) -> None:
         document = {
             "format": 1,
