@@ -1,10 +1,12 @@
-"""A host under everything at once for some minutes, while its programs are killed at random.
+r"""A host under everything at once for some minutes, while its programs are killed at random.
 
-    .venv/bin/python bench/soak.py [--minutes 20] [--repositories 50] [--seed 1]
+    .venv/bin/python bench/soak.py [--minutes 20] [--repositories 50] [--seed 1] \
+        [--caddy] [--postgresql]
 
 Needs the tests' environment. Clones, pushes, browsing, creates, renames, deletes, restores and
 mirrors run at once; fossil, litestream, git, the host itself and the S3 server die by a plan that
-the seed decides. Ends by itself, and with 1 when anything that must hold does not.
+the seed decides; with the options Caddy and the database too. Ends by itself, and with 1 when
+anything that must hold does not.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.host import _pss, folder
-from tests.helpers import s3
+from tests.helpers import postgres, s3
 from tests.helpers.git_servers import TOKEN, USER, HttpGit, bare, http_git
 from tests.helpers.host import Host
 from tests.helpers.soak import FAULTS, Plan, Soak
@@ -56,9 +59,28 @@ def git_server(where: Path) -> Iterator[HttpGit]:
 
 
 @contextmanager
-def ready(where: Path, plan: Plan, **more: str) -> Iterator[Soak]:
+def database() -> Iterator[tuple[Path, str]]:
+    """A PostgreSQL server of its own: its folder, and the address of an empty database."""
+    with postgres.cluster() as url:
+        folder = Path(parse_qs(urlsplit(url).query)["host"][0])
+        asyncio.run(postgres._execute(url, "CREATE DATABASE soak"))
+        yield folder, postgres.url(folder, "soak")
+
+
+@contextmanager
+def ready(
+    where: Path, plan: Plan, *, caddy: bool = False, cluster: Path | None = None, **more: str
+) -> Iterator[Soak]:
     """A host with S3 and Git beside it, filled; its port stays when it is started again."""
     (where / "s3").mkdir()
+    https = s3._free_port() if caddy else 0
+    if caddy:
+        more |= {
+            "FOSSILREPO_CADDY__ENABLED": "true",
+            "FOSSILREPO_CADDY__HTTPS_PORT": str(https),
+            "FOSSILREPO_CADDY__HTTP_PORT": str(s3._free_port()),
+            "FOSSILREPO_CADDY__BIND": "127.0.0.1",
+        }
     with s3.rclone(where / "s3") as bucket, git_server(where / "git") as server:
         settings = {
             "FOSSILREPO_SERVER__LISTEN": f"127.0.0.1:{s3._free_port()}",
@@ -71,7 +93,7 @@ def ready(where: Path, plan: Plan, **more: str) -> Iterator[Soak]:
         host = Host(where / "data", settings, pace={"services.runs.FIRST_PAUSE": 0.5}).start()
         try:
             host.admin()
-            soak = Soak(plan, host, bucket, where)
+            soak = Soak(plan, host, bucket, where, https, cluster)
             soak.fill()
             for number in range(min(MIRRORED, plan.repositories)):
                 name = f"repo-{number}"
@@ -90,15 +112,25 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--repositories", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--caddy", action="store_true")
+    parser.add_argument("--postgresql", action="store_true")
     given = parser.parse_args()
+    extra = (given.caddy, "caddy"), (given.postgresql, "database")
     plan = Plan(
         seconds=min(given.minutes, 60.0) * 60,
         repositories=given.repositories,
-        faults=FAULTS,
+        faults=(*FAULTS, *(name for asked, name in extra if asked)),
         fault_every=10.0,
         seed=given.seed,
     )
-    with folder() as where, ready(where, plan) as soak:
+    with ExitStack() as stack:
+        where, cluster, settings = stack.enter_context(folder()), None, {}
+        if given.postgresql:
+            cluster, url = stack.enter_context(database())
+            settings["FOSSILREPO_DATABASE__URL"] = url
+        soak = stack.enter_context(
+            ready(where, plan, caddy=given.caddy, cluster=cluster, **settings)
+        )
         before, memory = soak.used(), _pss([_pid(soak)])
         began = time.monotonic()
         soak.run()

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from bench.soak import ready
-from tests.helpers.soak import Plan
+from bench.soak import database, ready
+from tests.helpers.soak import FAULTS, Plan
 
 
 @pytest.mark.timeout(600)
 def test_a_minute_of_everything_ends_well(full: bool) -> None:
-    plan = Plan(seconds=60 if full else 25, repositories=4, writers=2, fault_every=5.0, seed=7)
-    with tempfile.TemporaryDirectory(prefix="soak-") as name:
-        where = Path(name)
+    """Behind Caddy; with `--long` on PostgreSQL, which dies too."""
+    faults = (*FAULTS, "caddy", *(["database"] if full else []))
+    plan = Plan(60 if full else 25, 4, writers=2, faults=faults, fault_every=5.0, seed=7)
+    with tempfile.TemporaryDirectory(prefix="soak-") as name, ExitStack() as stack:
+        where, cluster, more = Path(name), None, {}
         where.chmod(0o711)
-        with ready(where, plan) as soak:
+        if full:
+            cluster, url = stack.enter_context(database())
+            more["FOSSILREPO_DATABASE__URL"] = url
+        with ready(where, plan, caddy=True, cluster=cluster, **more) as soak:
             soak.run()
             soak.check()
             assert soak.problems == [], soak.did

@@ -94,6 +94,9 @@ class Host:
 
     @property
     def port(self) -> int:
+        """The site's own, also behind Caddy, where it has to be given."""
+        if "FOSSILREPO_CADDY__ENABLED" in self.environment:
+            return int(self.environment["FOSSILREPO_SERVER__LISTEN"].rpartition(":")[2])
         pid = self.process.pid if self.process else 0
         if pid not in self._ports:
             self._ports[pid] = int(self.status()["url"].rpartition(":")[2])

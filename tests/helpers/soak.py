@@ -12,7 +12,9 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
+import ssl
 import subprocess
 import threading
 import time
@@ -27,7 +29,7 @@ from tests.helpers.host import Checkout, Host
 from tests.helpers.poll import until_sync
 from tests.helpers.s3 import Rclone
 
-FAULTS = ("fossil", "litestream", "git", "host", "s3")
+FAULTS = ("fossil", "litestream", "git", "host", "s3")  # and caddy, database, where there are any
 LOGIN = "ada"
 
 
@@ -45,12 +47,17 @@ class Plan:
 
 @dataclass
 class Soak:
-    """`acknowledged` is by identity: names change hands."""
+    """`acknowledged` is by identity: names change hands.
+
+    `https` is Caddy's port, 0 without it; `cluster` the folder of the PostgreSQL server, if any.
+    """
 
     plan: Plan
     host: Host
     s3: Rclone
     folder: Path
+    https: int = 0
+    cluster: Path | None = None
     remotes: dict[str, str] = field(default_factory=dict)  # name to the URL of its mirror
     acknowledged: dict[str, set[str]] = field(default_factory=dict)
     did: Counter[str] = field(default_factory=Counter)
@@ -98,7 +105,9 @@ class Soak:
         name = self._pick(chance)
         shown = self.host.json("repo", "show", name)
         work = Checkout.cloned(
-            self._url(name), self.folder / "work" / f"{name}-{chance.getrandbits(40):x}", LOGIN
+            self._url(name, chance),
+            self.folder / "work" / f"{name}-{chance.getrandbits(40):x}",
+            LOGIN,
         )
         try:
             for number in range(chance.randint(1, 4)):
@@ -116,15 +125,48 @@ class Soak:
             shutil.rmtree(work.folder, ignore_errors=True)
             work.file.unlink(missing_ok=True)
 
-    def _url(self, name: str) -> str:
-        return self.host.url(name, LOGIN, self.host.fossil_password(LOGIN, name))
+    def _url(self, name: str, chance: random.Random) -> str:
+        """Half of them through Caddy, where there is one."""
+        password = self.host.fossil_password(LOGIN, name)
+        if self.https and chance.random() < 0.5:
+            self._trust()
+            return f"https://{LOGIN}:{password}@localhost:{self.https}/{name}"
+        return self.host.url(name, LOGIN, password)
+
+    def _trust(self) -> None:
+        """Fossil's client takes certificates of Caddy's own authority."""
+        home = self.folder / "work"
+        home.mkdir(exist_ok=True)
+        root = self.host.data / "caddy/caddy/pki/authorities/local/root.crt"
+        with self._lock:
+            if not (home / ".fossil").exists():
+                Checkout(home / "none", LOGIN).fossil(
+                    "settings", "--global", "ssl-ca-location", str(root)
+                )
 
     def _reader(self, chance: random.Random) -> None:
         for path in ("/timeline?n=20", "/dir", "/reports", "/brlist"):
             name = self._pick(chance)
-            status, _ = self.host.get(f"/{name}{path}", name)
+            if self.https:
+                status = self._through_caddy(f"/{name}{path}", name)
+            else:
+                status, _ = self.host.get(f"/{name}{path}", name)
             self.did[f"pages with {status // 100}xx"] += 1
         time.sleep(0.05)
+
+    def _through_caddy(self, path: str, name: str) -> int:
+        context = ssl._create_unverified_context()  # noqa: S323 - its authority may be a new one
+        host = f"{name}.localhost"
+        with (
+            socket.create_connection(("127.0.0.1", self.https), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secure,
+        ):
+            head = f"GET {path} HTTP/1.1\r\nHost: {host}:{self.https}\r\nConnection: close\r\n\r\n"
+            secure.sendall(head.encode())
+            answer = b"".join(iter(lambda: secure.recv(65536), b""))
+        if not answer:
+            raise OSError("Caddy was killed meanwhile")
+        return int(answer.split(maxsplit=2)[1])
 
     def _manager(self, chance: random.Random) -> None:
         """Makes, renames, deletes and brings back."""
@@ -182,8 +224,17 @@ class Soak:
                 self.host.launch()
                 with suppress(AssertionError):
                     until_sync(self.host._is_up, timeout=30, what="the host to come back")
+            elif fault == "database":
+                self._kill_a_connection(chance)
             else:
                 self._kill(fault.encode())
+
+    def _kill_a_connection(self, chance: random.Random) -> None:
+        """PostgreSQL ends all of them then, and recovers as from a crash."""
+        assert self.cluster is not None
+        postmaster = int((self.cluster / "data/postmaster.pid").read_text().splitlines()[0])
+        with suppress(IndexError, OSError):
+            proc.signal_process(chance.choice(list(proc.descendants(postmaster))), signal.SIGKILL)
 
     def _kill(self, program: bytes) -> None:
         assert self.host.process is not None
