@@ -160,7 +160,7 @@ def _start_watcher(settings: Settings, core: Core) -> None:
     Replication hears of a change at once; what else follows from it waits its turn.
     """
     prints = Fingerprints()
-    names: Gathered[Path] = Gathered("a change of names", lambda _: core.folder.scan())
+    names: Gathered[Path] = Gathered("a change of names", lambda _: core.folder.scan(), rest=4)
     content: Gathered[str] = Gathered("a change of content", core.folder.content_changed)
 
     async def on_change(paths: set[Path]) -> None:

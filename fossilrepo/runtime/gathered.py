@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+LONGEST = 2.0  # seconds of a rest
 
 
 class Gathered(Generic[T]):
     """`run` it as a task; `add` from the loop's thread."""
 
-    def __init__(self, name: str, handle: Callable[[set[T]], Awaitable[None]]) -> None:
+    def __init__(
+        self, name: str, handle: Callable[[set[T]], Awaitable[None]], *, rest: float = 0.0
+    ) -> None:
+        """`rest`: after what took a second, so many seconds (`LONGEST` at most) go by before
+        the next, so that what costs more with every thing there is does not go on all the time.
+        """
         self.last_error = ""
+        self._rest = rest
         self._name = name
         self._handle = handle
         self._waiting: set[T] = set()
@@ -37,8 +45,10 @@ class Gathered(Generic[T]):
             await self._some.wait()
             self._some.clear()
             things, self._waiting = self._waiting, set()
+            began = time.monotonic()
             try:
                 await self._handle(things)
             except Exception as error:
                 log.exception("%s could not be handled", self._name)
                 self.last_error = f"{type(error).__name__}: {error}"
+            await asyncio.sleep(min(LONGEST, self._rest * (time.monotonic() - began)))
