@@ -87,6 +87,15 @@ def test_example_has_a_comment_above_every_key() -> None:
     assert [lines[n] for n in keys if not lines[n - 1].startswith("# ")] == []
 
 
+@pytest.mark.parametrize("page", ["configuration", "installing"])
+def test_what_the_documents_show_loads(page: str, tmp_path: Path) -> None:
+    text = (EXAMPLE.parent / "docs" / f"{page}.md").read_text()
+    shown = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert shown
+    for number, block in enumerate(shown):
+        load(written(tmp_path, block, f"{number}.toml"), env={})
+
+
 # What is refused, and how
 
 
