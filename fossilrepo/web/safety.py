@@ -37,6 +37,8 @@ def safety(replication: Replication, repository_id: str, *, tells_why: bool) -> 
         return Safety("not replicated", "bad", _line("Not replicated: {}", why), row.hint)
     if row.state is BackupState.FAILING:
         return _failing(row, tells_why)
+    if row.state is BackupState.UNKNOWN and row.synced_at is None and row.proven_at is None:
+        return Safety("new", "calm", _line("On its way to the replica for the first time{}", proof))
     if row.state is BackupState.UNKNOWN:
         known = _line(", it was whole there {}", ago(row.synced_at)) if row.synced_at else ""
         line = _line("How it is replicated is not known now{}{}", known, proof)

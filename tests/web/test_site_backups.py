@@ -214,7 +214,12 @@ LINES: dict[str, tuple[dict[str, Any], str, str]] = {
         "s3",
         r"Replicated .* ago, but its trial restore .* failed",
     ),
-    "not known": ({}, "s3", r"How it is replicated is not known now, not restored"),
+    "not known": (
+        {"synced_at": 0},
+        "s3",
+        r"How it is replicated is not known now, it was whole there .*, not restored",
+    ),
+    "new": ({}, "s3", r"On its way to the replica for the first time, not restored"),
     "not replicated": (
         {"state": BackupState.OFF, "reason": "it is broken: <b>"},
         "s3",
