@@ -264,8 +264,8 @@ class _Rebuild:
         wanted = sorted((found.identities | listed) - purged)
         labels = {entry.id: entry.name or entry.deleted_name for entry in found.entries.values()}
         labels |= {row.id: row.label for row in known.values()}
-        for gone in self._ground.done.keys() - set(wanted):  # purged since a standby fetched it
-            await asyncio.to_thread(self._ground.forget, gone)
+        for identity in self._ground.done.keys() - set(wanted):  # purged since a standby fetched it
+            await asyncio.to_thread(self._ground.forget, identity)
 
         def told(brought: Brought, count: int) -> None:
             self._say(_told(brought, labels.get(brought.id), count, len(wanted)))
