@@ -41,7 +41,7 @@ def took(work: Callable[[], object]) -> float:
 
 def current(host: Host, seconds: float = HOUR) -> None:
     until_sync(
-        lambda: host.json("backup", "status")["state"] == "current",
+        lambda: host.status()["backup"]["state"] == "current",
         timeout=seconds,
         every=1.0,
         what="everything on the replica",
@@ -190,7 +190,7 @@ def large(where: Path) -> Rows:
     file = where / "large.fossil"
     inside = where / "co"
     inside.mkdir()
-    fossil(where, "init", "--admin-user", "ada", str(file))
+    fossil(where, "init", "--admin-user", "bench", str(file))
     fossil(inside, "open", "--nosync", str(file))
     for number in range(LARGE):
         with (inside / f"{number}.bin").open("wb") as out:

@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 CONTROL_DATABASE = "fossilrepo.db"
 _HANDLES_EACH = 5
 _HANDLES_MORE = 200
+_HANDLES_LEAST = 2**17
 
 _OWN_CHANGES = "120s"  # the store: `/sync` is asked on every change, this is for what was missed
 _CONTROL_CHANGES = "1s"
@@ -149,12 +150,18 @@ def server_command(settings: Settings, target: Target, config: Path) -> Command:
 
 
 def _raise_handles(wanted: int) -> None:
-    """Our own limit, which the child inherits; only root may go past the hard one."""
+    """Our own limit, which the child inherits; only root may go past the hard one.
+
+    More than is needed now: thousands of files may be dropped in while it runs.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY or hard >= wanted:
+    ample = max(wanted, _HANDLES_LEAST)
+    if hard == resource.RLIM_INFINITY or hard >= ample:
         return
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, wanted))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, ample))
     except (ValueError, OSError):
+        if hard >= wanted:
+            return
         log.warning("Litestream wants %d file handles and may have %d: raise the limit of "
                     "open files (LimitNOFILE) of the service", wanted, hard)  # fmt: skip
