@@ -23,6 +23,7 @@ from fossilrepo.web.hosts import (
     Action,
     HostKind,
     PublicUrl,
+    first_segment,
     is_raw_page,
     map_target,
     page_of,
@@ -71,10 +72,27 @@ def test_what_reaches_fossil_stays_in_its_repository(method: str, target: str, n
 
 
 @many
+@given(st.sampled_from(["GET", "HEAD", "POST", "PUT"]), MIXED)
+def test_below_the_apex_a_target_stays_in_the_repository_that_it_names(
+    method: str, target: str
+) -> None:
+    name = first_segment(target)
+    if name is None:
+        return
+    route = map_target(method, target, name, below=True)
+    if route.action in (Action.PASS, Action.REDIRECT):
+        assert route.target == f"/{name}" or route.target.startswith((f"/{name}/", f"/{name}?"))
+    if route.action is Action.SIGN_IN:
+        assert route.target.startswith(f"/{name}/.fossilrepo/open")
+    if route.action is Action.OURS:
+        assert route.target.startswith("/.fossilrepo")
+
+
+@many
 @given(MIXED, NAMES)
-def test_where_a_sign_in_leads_is_this_host(wanted: str, name: str) -> None:
+def test_where_a_sign_in_leads_is_this_repository(wanted: str, name: str) -> None:
     path = path_inside(wanted, name)
-    assert path.startswith("/") and not path.startswith("//")
+    assert path == f"/{name}" or path.startswith((f"/{name}/", f"/{name}?"))
     assert not set(path) & set("\r\n\0\\ ")
     assert urlsplit(path).netloc == ""
 
