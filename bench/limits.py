@@ -1,7 +1,7 @@
 """How far one host goes: thousands of repositories, connections, gigabytes, check-ins.
 
     .venv/bin/python bench/limits.py                        everything: most of an hour
-    .venv/bin/python bench/limits.py many connections       parts: many, connections, large, long
+    .venv/bin/python bench/limits.py many connections       parts: these, or large, long, small
 
 Needs the tests' environment (`./run test --collect-only` makes it) and 15 GB of disk. Everything is
 on loopback, bounded, and ended. Prints Markdown tables for docs/benchmarks.md.
@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -216,20 +217,17 @@ def large(where: Path) -> Rows:
     rows.append(("highest memory of our process in it, MiB PSS", f"{peak[0]:.0f}"))
     url = host.url("large", "ada", host.fossil_password("ada", "large"))
     direct = url.replace(f":{host.port}", f":{_fossil_port(host)}")
-    pair: dict[str, float] = {}
+    pair: dict[str, list[float]] = {"us": [], "fossil server": []}
     with highest(host) as peak:
-        for kind, address in (("us", url), ("fossil server", direct)):
+        for kind, address in (("us", url), ("fossil server", direct)) * 3:
             target = where / "clone.fossil"
             words = ("clone", "--no-open", address, str(target))
-            pair[kind] = took(lambda words=words: fossil(where, *words))  # type: ignore[misc]
+            pair[kind].append(took(lambda words=words: fossil(where, *words)))  # type: ignore[misc]
             target.unlink()
-    rows.append(("clone through us, seconds", f"{pair['us']:.0f}"))
-    rows.append(
-        (
-            "clone from `fossil server`, seconds",
-            f"{pair['fossil server']:.0f} (ratio {pair['us'] / pair['fossil server']:.2f})",
-        )
-    )
+    ratio = statistics.median(a / b for a, b in zip(*pair.values(), strict=True))
+    rows.append(("clone through us, seconds", quantiles(pair["us"], unit=1, digits=0)))
+    plain = quantiles(pair["fossil server"], unit=1, digits=0)
+    rows.append(("clone from `fossil server`, seconds", f"{plain} (ratio {ratio:.2f})"))
     rows.append(("highest memory of our process in it, MiB PSS", f"{peak[0]:.0f}"))
     out = where / "restored.fossil"
     back = took(lambda: host.call("backup", "restore", "large", "--to", str(out)))
@@ -288,8 +286,82 @@ def long(where: Path) -> Rows:
     return rows
 
 
+MEMORY = Path("/sys/fs/cgroup/memory/fossilrepo-bench")
+
+
+def small(where: Path) -> Rows:
+    """A machine of 1 GB: ten repositories, an import of 500 MB from Git, a clone, a restore.
+
+    As root, where control groups of version 1 are: this process and all below it go into one.
+    """
+    MEMORY.mkdir(exist_ok=True)
+    (MEMORY / "memory.limit_in_bytes").write_text("1G")
+    (MEMORY / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        return _small(where)
+    finally:
+        (MEMORY.parent / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def _small(where: Path) -> Rows:
+    stream, source = where / "stream", where / "source.git"
+    script = Path(__file__).with_name("history.py")
+    with stream.open("wb") as out:
+        words = [sys.executable, str(script), "--checkins", "2000", "--megabytes", "500"]
+        subprocess.run(words, stdout=out, check=True)
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "trunk", str(source)], check=True)
+    with stream.open("rb") as given:
+        subprocess.run(
+            ["git", "-C", str(source), "fast-import", "--quiet"], stdin=given, check=True
+        )
+    stream.unlink()
+    source.chmod(0o755)
+    host = Host(where / "data").start()
+    host.admin()
+    for number in range(10):
+        host.call("repo", "create", f"r{number}")
+    with _held() as held:
+        brought = took(lambda: host.call("repo", "import", "big", "--git", str(source)))
+        current(host)
+        work, clone = cloned(host, "big", where)
+        out_file = where / "restored.fossil"
+        back = took(lambda: host.call("backup", "restore", "big", "--to", str(out_file)))
+    killed = int((MEMORY / "memory.oom_control").read_text().split("oom_kill ")[-1])
+    assert work.head()
+    size = host.json("repo", "show", "big")["size_bytes"] >> 20
+    rows: Rows = [
+        (f"import of 500 MB from Git ({size} MiB in Fossil), seconds", f"{brought:.0f}"),
+        ("clone of it, seconds", f"{clone:.0f}"),
+        ("restore of it, seconds", f"{back:.0f}"),
+        ("highest memory of everything without the page cache, MiB", f"{held[0]:.0f}"),
+        ("killed for want of memory", str(killed)),
+    ]
+    host.stop()
+    return rows
+
+
+@contextmanager
+def _held() -> Iterator[list[float]]:
+    """The highest that the group held and could not give back, MiB, looked at often."""
+    found, over = [0.0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.1):
+            stat = dict(line.split() for line in (MEMORY / "memory.stat").read_text().splitlines())
+            found[0] = max(found[0], int(stat["total_rss"]) / 2**20)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
 def main(wanted: list[str]) -> None:
     parts = {"many": many, "connections": connections, "large": large, "long": long}
+    parts["small"] = small
     print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}\n")
     for name in wanted or list(parts):
         with folder() as where:
