@@ -47,8 +47,13 @@ class Front:
         """The certificate of Caddy's own authority."""
         return self.host.data / "caddy" / "caddy" / "pki" / "authorities" / "local" / "root.crt"
 
-    def ask(self, path: str, name: str = "", authority: Path | None = None) -> tuple[int, str]:
-        """Status, and headers with body, as a client sees them that trusts the authority."""
+    def ask(
+        self, path: str, name: str = "", authority: Path | None = None, more: str = ""
+    ) -> tuple[int, str]:
+        """Status, and headers with body, as a client sees them that trusts the authority.
+
+        `more` are lines of the request.
+        """
         server = f"{name}.{self.domain}" if name else self.domain
         context = ssl.create_default_context(cafile=str(authority or self.root))
         with (
@@ -56,6 +61,7 @@ class Front:
             context.wrap_socket(plain, server_hostname=server) as secure,
         ):
             request = f"GET {path} HTTP/1.1\r\nHost: {server}:{self.https}\r\nConnection: close\r\n"
+            request += more
             secure.sendall(f"{request}\r\n".encode())
             answer = b"".join(iter(lambda: secure.recv(65536), b""))
         return int(answer.split()[1]), answer.decode(errors="replace")
@@ -113,6 +119,26 @@ def test_pages_clones_and_pushes_come_through_tls(tmp_path: Path) -> None:
         work.push()
         status, page = one.ask("/demo/timeline?n=5", "demo")
         assert status == 200 and made[:10] in page
+
+
+def test_browsers_get_newer_http_and_compressed_pages() -> None:
+    with front() as one:
+        host = one.host
+        host.call("repo", "create", "demo", "--visibility", "public")
+        context = ssl.create_default_context(cafile=str(one.root))
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        with (
+            socket.create_connection(("127.0.0.1", one.https), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            assert secure.selected_alpn_protocol() == "h2"
+        asked = "Accept-Encoding: gzip\r\n"
+        for path, name in (("/login", ""), ("/demo/timeline", "demo")):
+            status, answer = one.ask(path, name, more=asked)
+            head = answer.partition("\r\n\r\n")[0].lower()
+            assert status == 200 and "content-encoding: gzip" in head, path
+            assert f'alt-svc: h3=":{one.https}"' in head
+        assert "content-encoding" not in one.ask("/login")[1].partition("\r\n\r\n")[0].lower()
 
 
 def test_repositories_below_the_apex_need_one_certificate(tmp_path: Path) -> None:
