@@ -151,6 +151,8 @@ class Gateway:
         if unserved is not None:
             return unserved
         if self._public().by_path and not below and request.method in ("GET", "HEAD"):
+            if not request.raw_path.startswith("/") or not request.raw_path.isascii():
+                return pages.answer(request, 400, "This address cannot be read.")
             return pages.redirect(moved.present(request.raw_path, self._public(), name, name))
         if request.raw_path == "/robots.txt":
             return web.Response(text=costly.robots_txt(name))

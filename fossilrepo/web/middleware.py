@@ -62,10 +62,12 @@ class Door:
     def __init__(self, services: Services, gateway: Gateway) -> None:
         self._services, self._gateway = services, gateway
         self._routes: dict[object, Route] = {}
+        self._own: set[str] = set()  # first segments of the site's own paths
         self._changes: set[asyncio.Task[web.StreamResponse]] = set()
 
     def add(self, app: web.Application, route: Route) -> None:
         """Open a route; what was not added here stays closed, whatever the router says."""
+        self._own.add(route.path.split("/")[1])
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
         for method in methods:
             added = app.router.add_route(method, route.path, _only_through_the_door)
@@ -109,7 +111,7 @@ class Door:
             return gateway_pages.not_found(request)
         if public.by_path:
             name = first_segment(request.raw_path)
-            if name is not None and self._gateway.knows(name):
+            if name is not None and name not in self._own and self._gateway.knows(name):
                 return await self._gateway.handle(request, name, below=True)
         if request.method == "POST" and is_sync(request.headers.get("Content-Type", "")):
             name = path_form(request.rel_url.raw_path)

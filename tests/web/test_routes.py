@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from fossilrepo.config import Settings
+from fossilrepo.models import is_name
 from fossilrepo.web.app import DOOR, table
 from fossilrepo.web.visit import Form, Route, Who
 from tests.helpers.site import Answer, Browser, Site, roomy, served
@@ -207,3 +208,11 @@ async def test_a_route_beside_the_table_stays_closed(settings: Settings) -> None
         answer = await browser.get("/beside/the/table")
         assert answer.status == 404
         assert "a secret" not in answer.text
+
+
+def test_no_repository_can_have_the_name_of_a_page() -> None:
+    """Below the apex both begin with the same segment."""
+    segments = {route.path.split("/")[1] for route in table()}
+    pages = {segment for segment in segments if is_name(segment)}
+    assert pages == set()
+    assert {"repos", "reset", "activity"} <= segments
