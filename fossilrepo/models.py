@@ -20,7 +20,8 @@ RESERVED_NAMES = frozenset(
     """www api admin app login logout setup internal static repos people orgs teams mirrors
     backups activity events search badge invite audit jobs docs system status account metrics
     health healthz readyz mail smtp imap ns ns1 ns2 ftp wpad autodiscover autoconfig mta-sts
-    localhost dev tmp api-docs help assets favicon robots me preview forgot overview reset""".split()
+    localhost dev tmp api-docs help assets favicon robots me preview forgot overview
+    reset""".split()
 )
 KEY_LOGIN = re.compile(r"key-[a-z2-7]{6}")  # what Fossil calls an access key
 CONTROL_ID = "fossilrepo"  # the control database, where replicas are named by identity
