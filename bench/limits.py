@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import shutil
 import socket
 import statistics
@@ -29,7 +30,9 @@ from bench.host import Rows, _cpu, _fossil_port, _page, _pages, _pss, folder, qu
 from tests.helpers.host import Checkout, Host
 from tests.helpers.poll import until_sync
 
-MANY, CONNECTIONS, LARGE, LONG = 5000, 1000, 19, 100_000
+# Litestream has five files open for each repository; some machines do not let root have more.
+MANY = min(5000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 1000) // 5)
+CONNECTIONS, LARGE, LONG = 1000, 19, 100_000
 PIECE = 100 * 2**20  # bytes of each of the LARGE files
 HOUR = 3600.0
 
@@ -117,7 +120,7 @@ def many(where: Path) -> Rows:
     began = time.perf_counter()
     for number in range(MANY):
         shutil.copy(template, host.data / "repos" / f"r{number:04}.fossil")
-    rows: Rows = [("copying the files, seconds", f"{time.perf_counter() - began:.0f}")]
+    rows: Rows = [("repositories", f"{MANY:,}")]
     until_sync(
         lambda: host.status()["repositories"] == MANY, timeout=HOUR, every=2.0, what="adoption"
     )
@@ -139,7 +142,7 @@ def many(where: Path) -> Rows:
     rows.append(("CPU of all at rest, seconds in a minute", f"{_cpu(host.pids()) - before:.1f}"))
     made = took(lambda: host.call("repo", "create", "one-more"))
     rows.append(("one more created by the command line, seconds", f"{made:.2f}"))
-    rows.append(("timeline page of one, ms", timeline(host, "r2500")))
+    rows.append(("timeline page of one, ms", timeline(host, "r1000")))
     rows.append(
         ("push until it is on the replica, seconds", push_to_replica(host, "one-more", where))
     )

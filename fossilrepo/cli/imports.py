@@ -107,6 +107,8 @@ def _told(made: dict[str, Any]) -> str:
     told = f"imported {made['name']}: {output.plural(made['checkins'], 'check-in')}, {size}"
     if made["removed"]:
         told += f"; taken out: {output.clean(', '.join(made['removed']))}"
+    if any(name.startswith("email-send-") for name in made["removed"]):
+        told += "\nits mail notifications are not carried over; webhooks and feeds tell of the same"
     return told
 
 

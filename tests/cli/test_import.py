@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,17 @@ def test_a_file_is_imported_and_stays_where_it_is(command: Command, fossil_templ
     assert (made["name"], made["title"], made["checkins"]) == ("lib", "L", 1)
     assert fossil_template.read_bytes() == before
     assert {r["name"] for r in command("repo", "list", "--json").json} == {"demo", "lib"}
+
+
+def test_mail_that_is_not_carried_over_is_told(
+    command: Command, fossil_template: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs.fossil"
+    shutil.copy(fossil_template, theirs)
+    with closing(sqlite3.connect(theirs)) as db, db:
+        db.execute("INSERT INTO config VALUES ('email-send-method', 'pipe', 1)")
+    told = command("repo", "import", "theirs", "--file", str(theirs)).out
+    assert "taken out: email-send-method" in told and "notifications are not carried over" in told
 
 
 def test_a_git_folder_is_imported(command: Command, git_folder: Path) -> None:
