@@ -1,7 +1,7 @@
 """How far one host goes: thousands of repositories, connections, gigabytes, check-ins.
 
-    .venv/bin/python bench/limits.py                        everything: most of an hour
-    .venv/bin/python bench/limits.py many connections       parts: these, or large, long, small
+    .venv/bin/python bench/limits.py                      everything: most of an hour
+    .venv/bin/python bench/limits.py many connections     or large, long, small, standby
 
 Needs the tests' environment (`./run test --collect-only` makes it) and 15 GB of disk. Everything is
 on loopback, bounded, and ended. Prints Markdown tables for docs/benchmarks.md.
@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.bridge import fossil
+from bench.bridge import fossil, imported
 from bench.host import Rows, _cpu, _fossil_port, _page, _pages, _pss, folder, quantiles
 from tests.helpers.host import Checkout, Host
 from tests.helpers.poll import until_sync
@@ -289,6 +289,45 @@ def long(where: Path) -> Rows:
     return rows
 
 
+def standby(where: Path) -> Rows:
+    """A lost host: rebuilt from nothing, and from what a standby had already."""
+    count, template = 200, imported(where)
+    url = f"file://{where}/replica"
+    host = Host(where / "first" / "data", {"FOSSILREPO_BACKUP__URL": url})
+    seconds, thirds = Host(where / "second" / "data"), Host(where / "third" / "data")
+    for one in (host, seconds, thirds):
+        one.data.parent.mkdir()
+        one.data.parent.chmod(0o711)
+    host.start()
+    host.admin()
+    host.call("repo", "import", "large", "--file", str(template))
+    small = where / "small.fossil"
+    fossil(where, "init", str(small))
+    for number in range(count - 1):
+        shutil.copy(small, host.data / "repos" / f"r{number:03}.fossil")
+    until_sync(lambda: host.status()["repositories"] == count, timeout=HOUR, what="adoption")
+    current(host)
+    key = ("--key-file", str(host.data / "secret.key"))
+    rows: Rows = [("repositories, one of them with 5,000 check-ins", f"{count}")]
+    followed = took(lambda: thirds.call("standby", "--from", url, *key, "--once"))
+    rows.append(("first look of a standby, seconds", f"{followed:.1f}"))
+    followed = took(lambda: thirds.call("standby", "--from", url, *key, "--once"))
+    rows.append(("a look when nothing has changed, seconds", f"{followed:.1f}"))
+    work, _ = cloned(host, "r001", where)
+    work.commit("file.txt", "more\n")
+    work.push()
+    host.stop()
+    rebuilt = took(lambda: seconds.call("backup", "rebuild", "--from", url, *key))
+    promoted = took(lambda: thirds.call("standby", "--from", url, *key, "--promote"))
+    rows.append(("rebuild from nothing, seconds", f"{rebuilt:.1f}"))
+    ratio = promoted / rebuilt
+    rows.append(("standby promoted, seconds", f"{promoted:.1f} (ratio {ratio:.2f})"))
+    served = took(lambda: thirds.start())
+    rows.append(("then until it serves, seconds", f"{served:.1f}"))
+    thirds.stop()
+    return rows
+
+
 MEMORY = Path("/sys/fs/cgroup/memory/fossilrepo-bench")
 
 
@@ -364,7 +403,7 @@ def _held() -> Iterator[list[float]]:
 
 def main(wanted: list[str]) -> None:
     parts = {"many": many, "connections": connections, "large": large, "long": long}
-    parts["small"] = small
+    parts |= {"small": small, "standby": standby}
     print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}\n")
     for name in wanted or list(parts):
         with folder() as where:
