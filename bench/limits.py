@@ -37,6 +37,14 @@ PIECE = 100 * 2**20  # bytes of each of the LARGE files
 HOUR = 3600.0
 
 
+class Told(list[tuple[str, str]]):
+    """Rows that are told as they are found: a part may last long, and break at its end."""
+
+    def append(self, row: tuple[str, str]) -> None:
+        print(f"  {row[0]}: {row[1]}", file=sys.stderr, flush=True)
+        super().append(row)
+
+
 def took(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
@@ -120,7 +128,7 @@ def many(where: Path) -> Rows:
     began = time.perf_counter()
     for number in range(MANY):
         shutil.copy(template, host.data / "repos" / f"r{number:04}.fossil")
-    rows: Rows = [("repositories", f"{MANY:,}")]
+    rows: Rows = Told([("repositories", f"{MANY:,}")])
     until_sync(
         lambda: host.status()["repositories"] == MANY, timeout=HOUR, every=2.0, what="adoption"
     )
@@ -143,8 +151,9 @@ def many(where: Path) -> Rows:
     made = took(lambda: host.call("repo", "create", "one-more"))
     rows.append(("one more created by the command line, seconds", f"{made:.2f}"))
     rows.append(("timeline page of one, ms", timeline(host, "r1000")))
+    work, _ = cloned(host, "one-more", where)
     rows.append(
-        ("push until it is on the replica, seconds", push_to_replica(host, "one-more", where))
+        ("push until it is on the replica, seconds", push_to_replica(host, "one-more", work))
     )
     listed = took(lambda: host.call("repo", "list", "--json"))
     rows.append(("`repo list --json`, seconds", f"{listed:.2f}"))
@@ -163,7 +172,7 @@ def connections(where: Path) -> Rows:
     host.admin()
     host.call("repo", "create", "demo", "--visibility", "public")
     assert host.process is not None
-    rows: Rows = [("timeline page, ms", timeline(host, "demo"))]
+    rows: Rows = Told([("timeline page, ms", timeline(host, "demo"))])
     alone = _pss([host.process.pid])
     opened = []
     for _ in range(CONNECTIONS):
@@ -204,7 +213,7 @@ def large(where: Path) -> Rows:
     fossil(inside, "commit", "-m", "large", "--no-warnings")
     fossil(inside, "close", "--force")
     shutil.rmtree(inside)
-    rows: Rows = [("the file, MiB", f"{file.stat().st_size >> 20:,}")]
+    rows: Rows = Told([("the file, MiB", f"{file.stat().st_size >> 20:,}")])
     settings = {
         "FOSSILREPO_LIMITS__REPOSITORY": "8GiB",
         "FOSSILREPO_FOSSIL__MAX_REQUESTS": "8",
@@ -232,10 +241,10 @@ def large(where: Path) -> Rows:
     plain = quantiles(pair["fossil server"], unit=1, digits=0)
     rows.append(("clone from `fossil server`, seconds", f"{plain} (ratio {ratio:.2f})"))
     rows.append(("highest memory of our process in it, MiB PSS", f"{peak[0]:.0f}"))
-    out = where / "restored.fossil"
-    back = took(lambda: host.call("backup", "restore", "large", "--to", str(out)))
+    restored = where / "restored.fossil"
+    back = took(lambda: host.call("backup", "restore", "large", "--to", str(restored)))
     rows.append(("restore to a file, with all checks, seconds", f"{back:.0f}"))
-    out.unlink()
+    restored.unlink()
     proven = took(lambda: host.call("backup", "verify", "large"))
     rows.append(("trial restore, seconds", f"{proven:.0f}"))
     host.stop()
@@ -264,7 +273,7 @@ def long(where: Path) -> Rows:
     plain = took(imported)
     stream.unlink()
     size = file.stat().st_size >> 20
-    rows: Rows = [(f"`fossil import --git` of {LONG:,} check-ins, seconds", f"{plain:.0f}")]
+    rows: Rows = Told([(f"`fossil import --git` of {LONG:,} check-ins, seconds", f"{plain:.0f}")])
     host = Host(where / "data").start()
     host.admin()
     brought = took(lambda: host.call("repo", "import", "long", "--file", str(file)))
@@ -308,7 +317,7 @@ def standby(where: Path) -> Rows:
     until_sync(lambda: host.status()["repositories"] == count, timeout=HOUR, what="adoption")
     current(host)
     key = ("--key-file", str(host.data / "secret.key"))
-    rows: Rows = [("repositories, one of them with 5,000 check-ins", f"{count}")]
+    rows: Rows = Told([("repositories, one of them with 5,000 check-ins", f"{count}")])
     followed = took(lambda: thirds.call("standby", "--from", url, *key, "--once"))
     rows.append(("first look of a standby, seconds", f"{followed:.1f}"))
     followed = took(lambda: thirds.call("standby", "--from", url, *key, "--once"))
