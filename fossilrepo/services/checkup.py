@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fossilrepo.config import Settings
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, Unavailable
+from fossilrepo.errors import Damaged, FossilrepoError, InvalidInput, ToolFailed, Unavailable
 from fossilrepo.models import Repository, RepositoryState, iso, now
 from fossilrepo.runtime import process
 from fossilrepo.runtime.process import Command
@@ -305,19 +305,27 @@ class Checkup:
     async def _audited(self, rows: list[Repository]) -> Check:
         """What Fossil itself warns of in the settings and users of each repository."""
         name, served = "security audit of Fossil", [row for row in rows if row.state in _SERVED]
-        found: dict[str, list[str]] = {}
-        async with fossil_audit.auditor(
-            self._fossil, self._shelf.scratch, self._fossil.identity
-        ) as auditor:
-            for row in served:
-                with suppress(Damaged, Unavailable):  # told of elsewhere
-                    for finding in await auditor.findings(self._shelf.file(row.id)):
-                        found.setdefault(finding, []).append(row.label)
+        try:
+            found = await self._findings(served)
+        except ToolFailed as error:
+            return Check(name, "warn", f"not known: {error.message}", error.hint)
         if not found:
             return Check(name, "ok", f"no warning in {len(served)} repositories")
         told = [f"{_some(labels)}: {finding}" for finding, labels in sorted(found.items())]
         mend = "change it in /setup_ulist or /setup of the repository (`fossilrepo repo elevate`)"
         return Check(name, "warn", " ".join(told), mend)
+
+    async def _findings(self, rows: list[Repository]) -> dict[str, list[str]]:
+        """What is warned of, and in which repositories."""
+        found: dict[str, list[str]] = {}
+        async with fossil_audit.auditor(
+            self._fossil, self._shelf.scratch, self._fossil.identity
+        ) as auditor:
+            for row in rows:
+                with suppress(Damaged, Unavailable):  # told of elsewhere
+                    for finding in await auditor.findings(self._shelf.file(row.id)):
+                        found.setdefault(finding, []).append(row.label)
+        return found
 
     async def _disarm(self) -> str:
         taken = []

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import FossilrepoError, NotFound
+from fossilrepo.errors import FossilrepoError, NotFound, ToolFailed
 from fossilrepo.models import Actor, Job, Repository, RepositoryState, new_id
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.health import Check
@@ -109,12 +109,16 @@ class Upgrade:
     async def doctor(self, thorough: bool) -> list[Check]:
         if not thorough:
             return []
-        must = [one.repository.label for one in await self.found() if one.must]
+        name = "schema of repositories"
+        try:
+            must = [one.repository.label for one in await self.found() if one.must]
+        except ToolFailed as error:
+            return [Check(name, "warn", f"not known: {error.message}", error.hint)]
         if not must:
-            return [Check("schema of repositories", "ok", "as the installed Fossil wants it")]
+            return [Check(name, "ok", "as the installed Fossil wants it")]
         some = ", ".join(must[:_NAMES]) + (" and more" if len(must) > _NAMES else "")
         words = f"{len(must)} are not as the installed Fossil wants them: {some}"
-        return [Check("schema of repositories", "fail", words, "`fossilrepo upgrade`")]
+        return [Check(name, "fail", words, "`fossilrepo upgrade`")]
 
 
 class _Copy:
