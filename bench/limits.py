@@ -274,7 +274,7 @@ def long(where: Path) -> Rows:
     stream.unlink()
     size = file.stat().st_size >> 20
     rows: Rows = Told([(f"`fossil import --git` of {LONG:,} check-ins, seconds", f"{plain:.0f}")])
-    host = Host(where / "data").start()
+    host = Host(where / "data", {"FOSSILREPO_LIMITS__REPOSITORY": "8GiB"}).start()
     host.admin()
     brought = took(lambda: host.call("repo", "import", "long", "--file", str(file)))
     rows.append((f"import of that file ({size:,} MiB), seconds", f"{brought:.0f}"))
