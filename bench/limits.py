@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -66,15 +66,21 @@ def programs(host: Host) -> str:
     return f"{_pss([host.process.pid]):.0f} / {_pss(host.pids()):.0f}"
 
 
-@contextmanager
-def highest(host: Host) -> Iterator[list[float]]:
-    """The highest memory of our own process meanwhile, MiB PSS, looked at ten times a second."""
+def highest(host: Host) -> AbstractContextManager[list[float]]:
+    """The highest memory of our own process meanwhile, MiB PSS."""
     assert host.process is not None
-    pid, found, over = host.process.pid, [0.0], threading.Event()
+    pid = host.process.pid
+    return most_of(lambda: _pss([pid]))
+
+
+@contextmanager
+def most_of(read: Callable[[], float]) -> Iterator[list[float]]:
+    """The highest that it gave meanwhile, asked ten times a second."""
+    found, over = [0.0], threading.Event()
 
     def look() -> None:
         while not over.wait(0.1):
-            found[0] = max(found[0], _pss([pid]))
+            found[0] = max(found[0], read())
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -371,7 +377,7 @@ def _small(where: Path) -> Rows:
     host.admin()
     for number in range(10):
         host.call("repo", "create", f"r{number}")
-    with _held() as held:
+    with most_of(_held) as held:
         brought = took(lambda: host.call("repo", "import", "big", "--git", str(source)))
         current(host)
         work, clone = cloned(host, "big", where)
@@ -391,23 +397,10 @@ def _small(where: Path) -> Rows:
     return rows
 
 
-@contextmanager
-def _held() -> Iterator[list[float]]:
-    """The highest that the group held and could not give back, MiB, looked at often."""
-    found, over = [0.0], threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.1):
-            stat = dict(line.split() for line in (MEMORY / "memory.stat").read_text().splitlines())
-            found[0] = max(found[0], int(stat["total_rss"]) / 2**20)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        thread.join()
+def _held() -> float:
+    """What the group holds and cannot give back, MiB."""
+    stat = dict(line.split() for line in (MEMORY / "memory.stat").read_text().splitlines())
+    return int(stat["total_rss"]) / 2**20
 
 
 def main(wanted: list[str]) -> None:
