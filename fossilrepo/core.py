@@ -209,7 +209,7 @@ async def open_core(
         bulk = PeopleImport(logins, access, natives, resets, keys, mail, links, audit)
         runs = Runs(settings, store, shelf, jobs, locks)
         mirrors = MirrorStore(database)
-        authors = GitAuthors(mirrors, store, access, shelf, audit, settings.git)
+        authors = GitAuthors(mirrors, access, shelf, audit, settings.git)
         mirroring = Mirroring(
             settings,
             mirrors,
@@ -264,7 +264,7 @@ async def open_core(
             organizations=Organizations(
                 organizations, people, store, access, projection, skins, audit
             ),
-            grants=Grants(organizations, inside, people, store, access, natives, projection, audit),
+            grants=Grants(organizations, inside, people, access, natives, projection, audit),
             natives=natives,
             access_keys=access_keys,
             elevation=Elevations(inside, people, store, access, projection, audit, access_keys),
@@ -285,7 +285,7 @@ async def open_core(
             accounts=accounts,
             health=health,
             audit=audit,
-            audit_log=AuditLog(AuditStore(database), access, store),
+            audit_log=AuditLog(AuditStore(database), access),
             access=access,
             links=links,
             replication=replication,

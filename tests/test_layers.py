@@ -19,7 +19,7 @@ LONGEST = 500
 
 GROUND = {
     *("errors", "values", "config", "credentials", "models"),
-    *("rights", "bridge", "insight", "resources"),
+    *("rights", "bridge", "insight", "resources", "wording"),
 }
 # Who may import what: a part of the package, or one module of it.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rights": {"errors", "models"},
     "bridge": {"errors"},
     "insight": set(),
+    "wording": {"models"},
     "resources": {"errors"},
     "config": {"errors", "values"},
     "credentials": {"errors", "config"},

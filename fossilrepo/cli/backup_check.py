@@ -18,6 +18,7 @@ from fossilrepo.cli.progress import done
 from fossilrepo.errors import FossilrepoError, NotFound
 from fossilrepo.models import VerificationRun, iso
 from fossilrepo.services import backup_report
+from fossilrepo.wording import plural, size
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -97,7 +98,7 @@ def _show(runs: list[Document]) -> None:
                 output.ago(run["at"]),
                 seconds(run["seconds"]),
                 "whole" if run["ok"] else "FAILED",
-                output.size(run["size_bytes"]),
+                size(run["size_bytes"]),
                 run["detail"],
             )
             for run in runs
@@ -126,15 +127,15 @@ def _show_forecast(found: Forecast) -> None:
     output.say(output.clean(found.url))
     output.pairs(
         {
-            "now": f"{output.size(found.total_bytes)} in {_objects(found.total_objects)} "
-            f"of {output.plural(found.replica_count, 'replica')}",
+            "now": f"{size(found.total_bytes)} in {_objects(found.total_objects)} "
+            f"of {plural(found.replica_count, 'replica')}",
             "of others": _others(found),
-            "changed daily": output.plural(found.changed_per_day, "replica"),
-            "written daily": f"{output.size(found.bytes_per_day)} "
-            f"({output.size(found.snapshot_bytes_per_day)} of it whole copies)",
-            "comes to": f"{output.size(found.retained_bytes)}, when {kept}",
+            "changed daily": plural(found.changed_per_day, "replica"),
+            "written daily": f"{size(found.bytes_per_day)} "
+            f"({size(found.snapshot_bytes_per_day)} of it whole copies)",
+            "comes to": f"{size(found.retained_bytes)}, when {kept}",
             "requests": _requests(found),
-            "room": "" if found.room_bytes is None else output.size(found.room_bytes),
+            "room": "" if found.room_bytes is None else size(found.room_bytes),
             "full": "" if found.full_in_days is None else f"in {found.full_in_days:g} days",
         }
     )
@@ -145,9 +146,9 @@ def _show_forecast(found: Forecast) -> None:
             [
                 (
                     replica.label or replica.name,
-                    output.size(replica.size_bytes),
+                    size(replica.size_bytes),
                     replica.objects,
-                    output.size(replica.bytes_per_day),
+                    size(replica.bytes_per_day),
                 )
                 for replica in found.replicas
             ],
@@ -155,13 +156,13 @@ def _show_forecast(found: Forecast) -> None:
 
 
 def _objects(count: int) -> str:
-    return output.plural(count, "object")
+    return plural(count, "object")
 
 
 def _others(found: Forecast) -> str:
     if not found.other_objects:
         return ""
-    return f"{output.size(found.other_bytes)} in {_objects(found.other_objects)}"
+    return f"{size(found.other_bytes)} in {_objects(found.other_objects)}"
 
 
 def _requests(found: Forecast) -> str:
@@ -188,7 +189,7 @@ def orphans(as_json: AsJson = False) -> None:
     elif found:
         output.table(
             ("name", "objects", "size", "newest"),
-            [(o.name, o.objects, output.size(o.size_bytes), output.ago(o.newest)) for o in found],
+            [(o.name, o.objects, size(o.size_bytes), output.ago(o.newest)) for o in found],
         )
     else:
         output.say("everything in the replica belongs to a repository")

@@ -17,6 +17,7 @@ from fossilrepo.cli.options import AsJson
 from fossilrepo.models import iso
 from fossilrepo.services import backup_report
 from fossilrepo.services.moments import write_time
+from fossilrepo.wording import plural
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -115,7 +116,7 @@ def _pushes(point: Point) -> str:
 def _push(push: Push) -> str:
     """Who, the first check-in by which `before` finds the moment without it, and how many."""
     if not push.checkin:
-        return f"{push.login}: {output.plural(push.changes, 'change')}"
+        return f"{push.login}: {plural(push.changes, 'change')}"
     more = f" and {push.changes - 1} more" if push.changes > 1 else ""
     return f"{push.login}: {push.checkin[:10]} {push.comment[:60]}{more}"
 

@@ -19,6 +19,7 @@ from fossilrepo.cli.options import AsJson, Name, Yes
 from fossilrepo.cli.progress import done
 from fossilrepo.errors import Conflict, InvalidInput, NotFound
 from fossilrepo.models import CONTROL_ID, RepositoryState, check_name
+from fossilrepo.wording import plural, size
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -98,11 +99,11 @@ def _to_file(subject: str, at: str, file: Path, as_json: bool) -> None:
         await done(services, job, f"restoring {called}")
 
     context.run(work)
-    size = file.stat().st_size
+    count = file.stat().st_size
     output.result(
-        {"name": subject, "file": str(file), "size_bytes": size},
+        {"name": subject, "file": str(file), "size_bytes": count},
         as_json,
-        f"restored {called} to {output.clean(file)} ({output.size(size)})",
+        f"restored {called} to {output.clean(file)} ({size(count)})",
     )
     if is_control:
         output.note(
@@ -119,7 +120,7 @@ def _as_new(subject: str, at: str, new_name: str, as_json: bool) -> None:
         return services.repos.describe(await services.repos.get(ACTOR, new_name))
 
     made = context.run(work)
-    count = output.plural(made["checkins"], "check-in")
+    count = plural(made["checkins"], "check-in")
     output.result(
         made, as_json, f"restored {output.clean(subject)} as {new_name}: {count}, {made['url']}"
     )
@@ -142,7 +143,7 @@ def _in_place(name: str, at: str, yes: bool, as_json: bool) -> None:
 
     after = context.run(work)
     back = f"fossilrepo backup undo {name}"
-    count = output.plural(after["checkins"], "check-in")
+    count = plural(after["checkins"], "check-in")
     output.result(
         after | {"difference": found},
         as_json,
@@ -194,5 +195,5 @@ def undo(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
         return services.repos.describe(await services.repos.get(ACTOR, name))
 
     after = context.run(work)
-    count = output.plural(after["checkins"], "check-in")
+    count = plural(after["checkins"], "check-in")
     output.result(after, as_json, f"undone: {name} has {count} again")

@@ -15,6 +15,7 @@ from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson
 from fossilrepo.models import BackupState, Replica, now
 from fossilrepo.services import backup_report
+from fossilrepo.wording import plural
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -102,7 +103,7 @@ def _behind(row: Document) -> str:
         return "-"
     text = seconds(row["lag_s"])
     count = row["lag_transactions"]
-    return f"{text}, {output.plural(count, 'change')}" if count else text
+    return f"{text}, {plural(count, 'change')}" if count else text
 
 
 def _wrong(row: Document) -> str:
@@ -114,7 +115,7 @@ def _wrong(row: Document) -> str:
 
 def _sentence(found: Document, running: bool) -> str:
     rows = [row for row in found["repositories"] if row["state"] != BackupState.OFF]
-    total = output.plural(len(rows), "repository").replace("repositorys", "repositories")
+    total = plural(len(rows), "repository")
     where = found["url"]
     if not running:
         return f"fossilrepo is not running: {total} at {where} as last known; {_proven(rows)}"
@@ -149,8 +150,8 @@ def seconds(value: float) -> str:
         return f"{value:.0f} s"
     for word, length in (("day", 86400), ("hour", 3600)):
         if value >= 2 * length:
-            return output.plural(int(value // length), word)
-    return output.plural(int(value // 60), "minute")
+            return plural(int(value // length), word)
+    return plural(int(value // 60), "minute")
 
 
 def targets(as_json: AsJson = False) -> None:

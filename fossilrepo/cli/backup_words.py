@@ -13,6 +13,7 @@ import typer
 from fossilrepo.cli import output
 from fossilrepo.models import iso, now
 from fossilrepo.services.moments import parse_moment, write_time
+from fossilrepo.wording import plural
 
 if TYPE_CHECKING:
     from fossilrepo.services.difference import Difference
@@ -70,7 +71,7 @@ def difference_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"{moment} holds exactly what is there now"
         return
     yield (
-        f"{moment} has {output.plural(found['checkins_then'], 'check-in')}, "
+        f"{moment} has {plural(found['checkins_then'], 'check-in')}, "
         f"now there are {found['checkins_now']}"
     )
     for change in found["changes"]:

@@ -13,6 +13,7 @@ from fossilrepo.cli import ask, context, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Yes
 from fossilrepo.models import Repository
+from fossilrepo.wording import plural
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -52,5 +53,5 @@ def _remove(*, yes: bool, as_json: bool) -> None:
     output.result(
         {"repositories": repositories, "people": people},
         as_json,
-        f"removed {repositories} repositories and {people} people",
+        f"removed {plural(repositories, 'repository')} and {plural(people, 'person', 'people')}",
     )

@@ -12,6 +12,7 @@ import typer
 
 from fossilrepo.cli import context, output
 from fossilrepo.cli.options import AsJson
+from fossilrepo.wording import plural
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -55,4 +56,4 @@ def show(checks: list[Check]) -> None:
             output.say(f"      {'':<{width}}  -> {output.clean(check.mend)}")
     bad = sum(check.result == "fail" for check in checks)
     warned = sum(check.result == "warn" for check in checks)
-    output.say(f"{output.plural(len(checks), 'check')}: {bad} failed, {warned} to look at")
+    output.say(f"{plural(len(checks), 'check')}: {bad} failed, {warned} to look at")

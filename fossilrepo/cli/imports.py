@@ -18,6 +18,7 @@ from fossilrepo.cli.options import AsJson, Name, PasswordStdin, Private, Seen, T
 from fossilrepo.cli.progress import progress
 from fossilrepo.errors import FossilrepoError, InvalidInput
 from fossilrepo.models import Job, JobState, check_name
+from fossilrepo.wording import plural, size
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -103,8 +104,8 @@ def import_(
 
 
 def _told(made: dict[str, Any]) -> str:
-    size = output.size(made["size_bytes"])
-    told = f"imported {made['name']}: {output.plural(made['checkins'], 'check-in')}, {size}"
+    checkins = plural(made["checkins"], "check-in")
+    told = f"imported {made['name']}: {checkins}, {size(made['size_bytes'])}"
     if made["removed"]:
         told += f"; taken out: {output.clean(', '.join(made['removed']))}"
     if any(name.startswith("email-send-") for name in made["removed"]):

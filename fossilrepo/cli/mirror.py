@@ -16,6 +16,7 @@ from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Name, Yes
 from fossilrepo.cli.progress import done
 from fossilrepo.services import bridge_json
+from fossilrepo.wording import plural
 
 if TYPE_CHECKING:
     from fossilrepo.models import Job
@@ -125,7 +126,7 @@ def add(
 def _connection(found: Connection) -> str:
     if found.missing:
         return "the server answers, and there is no such repository yet (see --create)"
-    holds = output.plural(found.refs, "ref") if found.refs else "nothing"
+    holds = plural(found.refs, "ref") if found.refs else "nothing"
     return f"the server answers; the repository there holds {holds}"
 
 
@@ -151,7 +152,7 @@ def list_(
                     one.repository.label,
                     one.mirror.standing.state,
                     output.ago(one.mirror.standing.verified_at),
-                    output.plural(one.mirror.standing.lag_checkins, "check-in"),
+                    plural(one.mirror.standing.lag_checkins, "check-in"),
                     output.ago(one.mirror.standing.next_run, never="-"),
                     one.mirror.url,
                 )

@@ -16,6 +16,7 @@ from fossilrepo.cli import ask, context, options, output
 from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Private, Seen, Yes
 from fossilrepo.errors import InvalidInput
+from fossilrepo.wording import plural, size
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -74,7 +75,7 @@ def import_all(
     if dry_run:
         _show(found, as_json)
         return
-    ask.confirm(f"import {output.plural(len(found), 'repository', 'repositories')}?", yes)
+    ask.confirm(f"import {plural(len(found), 'repository')}?", yes)
 
     async def work(services: Services) -> list[Came]:
         return await services.moving_in.bring(
@@ -127,7 +128,7 @@ def export_all(
         )
 
     left = context.run(work)
-    count = output.plural(len(left.repositories), "repository", "repositories")
+    count = plural(len(left.repositories), "repository")
     output.result(
         {
             "target": str(left.target),
@@ -136,5 +137,5 @@ def export_all(
             "with_users": with_users,
         },
         as_json,
-        f"{count}, {output.size(left.size)}, are in {output.clean(left.target)}",
+        f"{count}, {size(left.size)}, are in {output.clean(left.target)}",
     )

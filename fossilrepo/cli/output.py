@@ -1,6 +1,7 @@
 """What the command line prints, and in which form.
 
-Owns the words of errors, JSON documents, tables, relative times and sizes.
+Owns the words of errors, JSON documents and tables; how counts, sizes and times are worded is
+in `wording`.
 Results go to stdout, everything else to stderr. Whatever came from a person or
 a repository is printed so that a terminal obeys nothing in it.
 """
@@ -17,10 +18,10 @@ from datetime import datetime
 from typing import Any
 
 from fossilrepo.errors import FossilrepoError
-from fossilrepo.models import iso, now
+from fossilrepo.models import iso
+from fossilrepo.wording import relative
 
 INTERRUPTED = 130  # the shell's own code for a program that Ctrl-C ended
-_STEPS = (("minute", 60, 3600), ("hour", 3600, 86400), ("day", 86400, 30 * 86400))
 
 
 def prepare() -> None:
@@ -85,32 +86,7 @@ def ago(at: datetime | str | None, *, never: str = "never") -> str:
     """How long since (or until), for people; a date when it is a month and more."""
     if at is None:
         return never
-    at = datetime.fromisoformat(at) if isinstance(at, str) else at
-    seconds = (now() - at).total_seconds()
-    for word, length, end in _STEPS:
-        if length <= abs(seconds) < end:
-            count = f"{int(abs(seconds) // length)} {word}"
-            count += "" if count.startswith("1 ") else "s"
-            return f"{count} ago" if seconds > 0 else f"in {count}"
-    if abs(seconds) >= _STEPS[-1][2]:
-        return at.date().isoformat()
-    return "just now" if seconds >= 0 else "in less than a minute"
-
-
-def size(count: int) -> str:
-    """Bytes in binary units, three digits: 229 KiB, 1.4 GiB."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return (
-                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-            )
-        amount /= 1024
-    return f"{amount:.1f} TiB"
-
-
-def plural(count: int, word: str, many: str = "") -> str:
-    return f"{count} {word if count == 1 else many or f'{word}s'}"
+    return relative(datetime.fromisoformat(at) if isinstance(at, str) else at)
 
 
 def _plain(value: object) -> object:

@@ -19,6 +19,7 @@ from fossilrepo.cli import context, output
 from fossilrepo.cli.options import AsJson
 from fossilrepo.errors import Conflict, InvalidInput
 from fossilrepo.models import now
+from fossilrepo.wording import plural, size
 
 if TYPE_CHECKING:
     from fossilrepo.config import Settings
@@ -193,7 +194,7 @@ def _table(report: Report) -> None:
             one.name or one.id,
             str(one.result) if one.is_back else f"{one.result}: {one.reason}",
             one.state,
-            output.size(one.size_bytes),
+            size(one.size_bytes),
             one.checkins,
             f"{one.seconds:.1f} s",
             one.moment.isoformat(timespec="seconds") if one.moment else "",
@@ -209,12 +210,11 @@ def _table(report: Report) -> None:
 def lines(report: Report) -> list[str]:
     """The report in words, without the table."""
     back = [one for one in report.repositories if one.is_back]
-    size = output.size(sum(one.size_bytes for one in back))
+    total = plural(len(report.repositories), "repository")
+    bytes_back = size(sum(one.size_bytes for one in back))
     said = [
-        f"{len(back)} of {output.plural(len(report.repositories), 'repository')} "
-        f"brought back from {report.url} in {report.seconds:.1f} s ({size})".replace(
-            "repositorys", "repositories"
-        ),
+        f"{len(back)} of {total} brought back from {report.url} in {report.seconds:.1f} s "
+        f"({bytes_back})",
         f"control database: {report.control_database}"
         + (
             f", as of {report.control_moment:%Y-%m-%d %H:%M:%S} UTC"

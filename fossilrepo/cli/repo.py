@@ -19,6 +19,7 @@ from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Name, Private, Seen, Title, Yes
 from fossilrepo.errors import InvalidInput
 from fossilrepo.models import DropIn, Repository, iso
+from fossilrepo.wording import size
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -131,7 +132,7 @@ def _show_list(found: list[Described], dropped: list[DropIn]) -> None:
                     r["title"],
                     r["state"],
                     r["visibility"],
-                    output.size(r["size_bytes"]),
+                    size(r["size_bytes"]),
                     output.ago(r["last_change"]),
                 )
                 for r in found
@@ -183,7 +184,7 @@ def _show_one(shown: Described, checkins: list[Row]) -> None:
             "reason": shown["reason"],
             "visibility": shown["visibility"],
             "organization": shown["org"],
-            "size": output.size(shown["size_bytes"]),
+            "size": size(shown["size_bytes"]),
             "check-ins": shown["checkins"],
             "last change": output.ago(shown["last_change"]),
             "page": shown["url"],
@@ -290,10 +291,10 @@ def export(
         await services.repos.export(ACTOR, name, file, with_users=with_users)
 
     context.run(work)
-    size = file.stat().st_size
+    count = file.stat().st_size
     people = "its passwords are in it: guard it well" if with_users else "without passwords"
-    text = f"exported {name} to {output.clean(file)} ({output.size(size)}, {people})"
-    written = {"name": name, "file": str(file), "size_bytes": size, "with_users": with_users}
+    text = f"exported {name} to {output.clean(file)} ({size(count)}, {people})"
+    written = {"name": name, "file": str(file), "size_bytes": count, "with_users": with_users}
     output.result(written, as_json, text)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fossilrepo.cli import context, output
 from fossilrepo.cli.control import ask
 from fossilrepo.cli.options import AsJson
+from fossilrepo.wording import plural
 
 
 def status(as_json: AsJson = False) -> None:
@@ -57,5 +58,5 @@ def _backup(backup: dict[str, Any]) -> str:
 def _long(seconds: float) -> str:
     for word, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
-            return output.plural(int(seconds // length), word)
-    return output.plural(int(seconds), "second")
+            return plural(int(seconds // length), word)
+    return plural(int(seconds), "second")

@@ -15,6 +15,7 @@ from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Yes
 from fossilrepo.errors import FossilrepoError, InvalidInput, NotFound
 from fossilrepo.models import Repository
+from fossilrepo.wording import size
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -40,7 +41,7 @@ def list_(as_json: AsJson = False) -> None:
                     r["id"],
                     r["name"],
                     r["title"],
-                    output.size(r["size_bytes"]),
+                    size(r["size_bytes"]),
                     output.ago(r["deleted_at"]),
                 )
                 for r in found

@@ -14,6 +14,7 @@ from fossilrepo.cli.context import ACTOR
 from fossilrepo.cli.options import AsJson, Yes
 from fossilrepo.cli.progress import done
 from fossilrepo.errors import FossilrepoError
+from fossilrepo.wording import plural
 
 if TYPE_CHECKING:
     from fossilrepo.services import Services
@@ -48,7 +49,7 @@ def upgrade(
     if check or not turns:
         _show(version, found, turns, told, as_json=as_json)
         return
-    ask.confirm(f"Rebuild {output.plural(len(turns), 'repository', 'repositories')}?", yes=yes)
+    ask.confirm(f"Rebuild {plural(len(turns), 'repository')}?", yes=yes)
     failed: dict[str, str] = {}
 
     async def work(services: Services) -> None:
@@ -95,7 +96,7 @@ def _show(
         output.document({"fossil": version, "repositories": told})
         return
     others = sum(one.version != version for one in found)
-    output.say(f"Fossil {version} is installed; {len(found)} repositories were looked at")
+    output.say(f"Fossil {version} is installed; {plural(len(found), 'repository')} looked at")
     for one in turns:
         why = "it does not open as it is" if one.must else f"rebuilt by Fossil {one.version}"
         output.say(f"  {output.clean(one.repository.label)}: {output.clean(why)}")

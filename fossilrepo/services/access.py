@@ -92,6 +92,14 @@ class Access:
                 hint="ask an administrator of the repository or an owner of its organization",
             )
 
+    async def repository(self, actor: Actor | None, name: str, role: Role) -> Repository:
+        """That of this name, for who has the role; NotFound and Forbidden as in `require`."""
+        repository = await self._repositories.by_name(name)
+        if repository is None:
+            raise no_repository(name)
+        await self.require(actor, repository, role)
+        return repository
+
     async def readable(self, actor: Actor | None) -> Readable | None:
         """What a list may show to the actor; None: everything."""
         if actor is None:

@@ -26,7 +26,7 @@ from fossilrepo.models import (
     now,
 )
 from fossilrepo.rights import Role
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.projection import Projection
@@ -68,7 +68,7 @@ class AccessKeys:
         days: int | None = None,
     ) -> tuple[AccessKey, str]:
         """A new key that works at once, and its password; without `days` it does not expire."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         if repository.state is RepositoryState.BROKEN:
             raise Conflict(f"{repository_name} is broken", hint=repository.reason)
         if role is Role.ADMIN:
@@ -112,12 +112,12 @@ class AccessKeys:
 
     async def list(self, actor: Actor, repository_name: str) -> list[AccessKey]:
         """Oldest first, with those that have expired."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         return await self._store.keys(repository.id)
 
     async def reveal(self, actor: Actor, repository_name: str, key_id: str) -> str:
         """The key's password."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         key = await self._key(repository, key_id)
         picture = await self._access.picture()
         for known, secret in picture.inside.keys.get(repository.id, ()):
@@ -130,7 +130,7 @@ class AccessKeys:
 
     async def revoke(self, actor: Actor, repository_name: str, key_id: str) -> AccessKey:
         """It opens nothing from now on, also what is running ends at its next request."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         key = await self._key(repository, key_id)
         await self._store.remove_key(key.id)
         await self._audit.record(
@@ -180,13 +180,6 @@ class AccessKeys:
             if key_id in (key.id, key.login):
                 return key
         raise _no_key(key_id)
-
-    async def _administered(self, actor: Actor, name: str) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.ADMIN)
-        return repository
 
 
 def _no_key(key_id: str) -> NotFound:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fossilrepo.db.journal import AuditFilter, AuditStore, Span
-from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import Forbidden, InvalidInput
 from fossilrepo.models import Actor, AuditEntry, Repository, now
 from fossilrepo.rights import Organization, Role
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit_forms import ExportForm, head, lines
 from fossilrepo.services.moments import Moment, parse_moment
 
@@ -65,10 +64,9 @@ class AuditPage:
 
 
 class AuditLog:
-    def __init__(self, store: AuditStore, access: Access, repositories: RepositoryStore) -> None:
+    def __init__(self, store: AuditStore, access: Access) -> None:
         self._store = store
         self._access = access
-        self._repositories = repositories
 
     async def search(
         self,
@@ -133,10 +131,7 @@ class AuditLog:
             return None, ""
         if actor.is_admin:
             return (Span(name),), ""  # of every repository that had this name
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.ADMIN)
+        repository = await self._access.repository(actor, name, Role.ADMIN)
         return await self._names_of_repository(repository), repository.id
 
     async def _of_organization(self, actor: Actor, name: str) -> tuple[Span, ...] | None:

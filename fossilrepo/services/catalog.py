@@ -21,7 +21,7 @@ from fossilrepo.models import (
     now,
 )
 from fossilrepo.rights import Role
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.links import Links
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_db, fossil_users
@@ -57,17 +57,11 @@ class Catalog:
 
     async def get(self, actor: Actor | None, name: str) -> Repository:
         """The repository of this name; NotFound also when the reader may not know of it."""
-        repository = await self._store.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.READ)
-        return repository
+        return await self._access.repository(actor, name, Role.READ)
 
     async def administered(self, actor: Actor, name: str) -> Repository:
         """The same for its administrators; Forbidden for those who may only use it."""
-        repository = await self.get(actor, name)
-        await self._access.require(actor, repository, Role.ADMIN)
-        return repository
+        return await self._access.repository(actor, name, Role.ADMIN)
 
     async def administered_all(self, actor: Actor) -> list[Repository]:
         """Every one that the actor may administer, in any state."""

@@ -30,6 +30,7 @@ from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.tools import caddy, fossil_audit, fossil_write, litestream, machine
 from fossilrepo.tools.fossil import Fossil
+from fossilrepo.wording import plural
 
 LONG_LOG = 64 * 2**20  # bytes of a write-ahead log
 SOON_FULL = 30  # days
@@ -266,7 +267,7 @@ class Checkup:
                 f"{len(unknown)} files belong to no repository: {_some(unknown)}",
                 "the next start puts them into the trash, where they can be looked at",
             )
-        return Check("files", "ok", f"each of {len(rows)} repositories has its file")
+        return Check("files", "ok", f"nothing is missing, {plural(len(rows), 'file')} looked for")
 
     def _people(self, rows: list[Repository]) -> Check:
         labels = {row.id: row.label for row in rows if row.state in _SERVED}
@@ -310,7 +311,11 @@ class Checkup:
         except ToolFailed as error:
             return Check(name, "warn", f"not known: {error.message}", error.hint)
         if not found:
-            return Check(name, "ok", f"no warning in {len(served)} repositories")
+            return Check(
+                name,
+                "ok",
+                f"no warning, {plural(len(served), 'repository')} looked at",
+            )
         told = [f"{_some(labels)}: {finding}" for finding, labels in sorted(found.items())]
         mend = "change it in /setup_ulist or /setup of the repository (`fossilrepo repo elevate`)"
         return Check(name, "warn", " ".join(told), mend)

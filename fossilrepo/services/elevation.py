@@ -17,7 +17,7 @@ from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, InvalidInput, NotFound
 from fossilrepo.models import Actor, Repository, RepositoryState, User, now
 from fossilrepo.rights import Role
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.access_keys import AccessKeys
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.projection import Projection
@@ -105,10 +105,7 @@ class Elevations:
 
     async def of(self, actor: Actor, repository_name: str) -> Lasting:
         """Those of one repository, for its administrators."""
-        repository = await self._repositories.by_name(repository_name)
-        if repository is None:
-            raise no_repository(repository_name)
-        await self._access.require(actor, repository, Role.ADMIN)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         return await self._lasting(repository.id)
 
     async def _lasting(self, repository_id: str | None) -> Lasting:
@@ -167,10 +164,7 @@ class Elevations:
     # Who
 
     async def _repository(self, actor: Actor, name: str) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.READ)
+        repository = await self._access.repository(actor, name, Role.READ)
         _site_admins_only(actor)
         return repository
 

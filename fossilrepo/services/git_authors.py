@@ -13,11 +13,10 @@ from pathlib import Path
 
 from fossilrepo.bridge import Author
 from fossilrepo.db.mirrors import MirrorStore
-from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import InvalidInput, NotFound
 from fossilrepo.models import Actor, Repository, check_text
 from fossilrepo.rights import Role
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_db, git_export
@@ -31,14 +30,12 @@ class GitAuthors:
     def __init__(
         self,
         mirrors: MirrorStore,
-        repositories: RepositoryStore,
         access: Access,
         shelf: Shelf,
         audit: Audit,
         git: Path,
     ) -> None:
         self._mirrors = mirrors
-        self._repositories = repositories
         self._access = access
         self._shelf = shelf
         self._audit = audit
@@ -66,7 +63,7 @@ class GitAuthors:
 
     async def list(self, actor: Actor, repository_name: str) -> list[Author]:
         """Those that hold for the next check-in, by user; users without one as they would be."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         newest = {a.user: a for a in await self._mirrors.authors(repository.id)}
         found = await asyncio.to_thread(authors_of, self._shelf.file(repository.id))
         return [newest.get(author.user, author) for author in found]
@@ -82,7 +79,7 @@ class GitAuthors:
         rewrite: bool = False,
     ) -> Author:
         """From the next check-in on; `rewrite`: all commits are made anew, with other hashes."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         name = check_text(name, what="name", most=200)
         if not name or any(c in name for c in "<>"):
             raise InvalidInput("the name is empty or has < or > in it", field="name")
@@ -109,12 +106,12 @@ class GitAuthors:
         return author
 
     async def main_branch(self, actor: Actor, repository_name: str) -> str:
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         return await self._mirrors.main_branch(repository.id)
 
     async def set_main_branch(self, actor: Actor, repository_name: str, branch: str) -> None:
         """What the trunk is called in Git."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         if not git_export.legal_branch(branch):
             raise InvalidInput(
                 f"{branch[:80]!r} cannot be the name of a Git branch",
@@ -134,10 +131,3 @@ class GitAuthors:
 
     def _folder(self, repository: Repository) -> Path:
         return self._git / repository.id
-
-    async def _administered(self, actor: Actor, name: str) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.ADMIN)
-        return repository

@@ -12,11 +12,10 @@ from datetime import datetime
 from fossilrepo.db.access import AccessStore, Drift
 from fossilrepo.db.organizations import OrganizationStore
 from fossilrepo.db.people import PeopleStore
-from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import Conflict, Forbidden, InvalidInput, NotFound
 from fossilrepo.models import AccessKey, Actor, Repository, RepositoryState, User, now
 from fossilrepo.rights import Effective, Organization, Role, Team
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.natives import Natives, NativeView
 from fossilrepo.services.organizations import GrantView, no_team, view
@@ -55,7 +54,6 @@ class Grants:
         store: OrganizationStore,
         inside: AccessStore,
         people: PeopleStore,
-        repositories: RepositoryStore,
         access: Access,
         natives: Natives,
         projection: Projection,
@@ -64,7 +62,6 @@ class Grants:
         self._store = store
         self._inside = inside
         self._people = people
-        self._repositories = repositories
         self._access = access
         self._natives = natives
         self._projection = projection
@@ -127,7 +124,7 @@ class Grants:
 
     async def access(self, actor: Actor, name: str) -> AccessReport:
         """For the repository's administrators."""
-        repository = await self._repository(actor, name)
+        repository = await self._access.repository(actor, name, Role.ADMIN)
         directory = await self._access.directory()
         elevated = [
             (directory.users[one.user_id].login, one.until)
@@ -163,13 +160,6 @@ class Grants:
             return ()
         return await self._natives.list(actor, repository.label)
 
-    async def _repository(self, actor: Actor, name: str) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.ADMIN)
-        return repository
-
     async def _place(self, actor: Actor, repository: str | None, org: str | None) -> _Place:
         if (repository is None) == (org is None):
             raise InvalidInput(
@@ -179,7 +169,7 @@ class Grants:
         if org is not None:
             found = await self._access.owned(actor, org)
             return _Place(f"all of {org}", found)
-        row = await self._repository(actor, repository or "")
+        row = await self._access.repository(actor, repository or "", Role.ADMIN)
         directory = await self._access.directory()
         owner = directory.organizations.get(row.org)
         if owner is None:

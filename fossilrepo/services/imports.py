@@ -26,6 +26,7 @@ from fossilrepo.tools.addresses import EVERYWHERE
 from fossilrepo.tools.fossil import Fossil, Limits
 from fossilrepo.tools.gate import Gate
 from fossilrepo.tools.relay import Relay
+from fossilrepo.wording import plural
 
 Make = Callable[[Progress, Path], Awaitable[dict[str, str]]]
 Then = Callable[[Repository], Awaitable[None]]
@@ -222,7 +223,7 @@ class Imports:
                     actor, draft, scratch, action="repository.import", removed=removed
                 )
                 progress.repository_id = done.id
-                words = f"done: {done.checkins} check-ins"
+                words = f"done: {plural(done.checkins, 'check-in')}"
                 if then is not None:
                     try:
                         await then(done)

@@ -20,6 +20,7 @@ from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_tickets
 from fossilrepo.tools.forge import Forge
 from fossilrepo.tools.fossil_tickets import Remark, Ticket
+from fossilrepo.wording import plural
 
 MARK = "<!-- fossil-ticket:"
 LIMIT = 50  # requests that change something, in one run
@@ -58,7 +59,7 @@ class IssueSync:
                 )
             left -= await self._one(mirror, repository, forge, path, ticket, known, left)
             progress.say(f"tickets: {done + 1} of {len(tickets)}")
-        return f"{len(tickets)} tickets are there" if tickets else "there are no tickets"
+        return f"{plural(len(tickets), 'ticket')} there" if tickets else "there are no tickets"
 
     async def _found(self, mirror: Mirror, forge: Forge, path: str) -> dict[str, IssueLink]:
         """What an earlier run made that is not in our record any more."""

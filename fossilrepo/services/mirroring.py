@@ -38,6 +38,7 @@ from fossilrepo.tools.git_export import Export
 from fossilrepo.tools.git_remote import Commit, Credentials, OnLine, Remote
 from fossilrepo.tools.git_words import HostKeyChanged
 from fossilrepo.tools.identity import Identity
+from fossilrepo.wording import plural
 
 TOKEN_LOOKED_AT_EVERY = 12 * 3600.0  # seconds
 EXPORTING = 0.6  # of a run's progress
@@ -385,10 +386,10 @@ def _pushing(progress: Progress) -> OnLine:
 
 
 def _words(export: Export, plan: Plan) -> str:
-    done = plan.words()
+    done, checkins = plan.words(), plural(export.checkins, "check-in")
     if not done:
-        return f"nothing new: {export.checkins} check-ins are there, as read back just now"
-    return f"pushed {done}; {export.checkins} check-ins are there"
+        return f"nothing new: {checkins} there, as read back just now"
+    return f"pushed {done}; {checkins} there"
 
 
 def _short(ref: str) -> str:

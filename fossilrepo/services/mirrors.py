@@ -28,7 +28,7 @@ from fossilrepo.models import Actor, Job, Repository, RepositoryState, new_id, n
 from fossilrepo.rights import Role
 from fossilrepo.runtime import schedule as schedules
 from fossilrepo.services import bridge_json
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.mirroring import Mirroring, Preview
@@ -88,7 +88,7 @@ class Mirrors:
     async def list(self, actor: Actor, repository_name: str | None = None) -> builtins.list[Shown]:
         """Of one repository, or of all that the actor may read, oldest first."""
         if repository_name is not None:
-            repository = await self._repository(actor, repository_name, Role.READ)
+            repository = await self._access.repository(actor, repository_name, Role.READ)
             may = await self._access.may(actor, repository, Role.ADMIN)
             return [Shown(one, repository, may) for one in await self._store.list(repository.id)]
         shown = []
@@ -158,7 +158,7 @@ class Mirrors:
 
         `create`: the repository is made there first, through that API.
         """
-        repository = await self._repository(actor, repository_name, Role.ADMIN)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         address = _address(actor, url)
         kind = forges.kind_of(address, kind)
         api_url = self._api_url(kind, api_url, address.url)
@@ -218,7 +218,7 @@ class Mirrors:
         token: str = "",
     ) -> Connection:
         """Reach the remote as a mirror would, and say what is there; nothing is kept."""
-        await self._repository(actor, repository_name, Role.ADMIN)
+        await self._access.repository(actor, repository_name, Role.ADMIN)
         address = _address(actor, url)
         kind = forges.kind_of(address, kind)
         api_url = self._api_url(kind, api_url, address.url)
@@ -386,7 +386,7 @@ class Mirrors:
         tags: bool = True,
     ) -> Preview:
         """What the first run of such a mirror would do; nothing is kept."""
-        repository = await self._repository(actor, repository_name, Role.ADMIN)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         address = _address(actor, url)
         check_token(token)
         draft = Mirror(
@@ -478,13 +478,6 @@ class Mirrors:
             raise _no_mirror(mirror_id)
         await self._access.require(actor, repository, role)
         return mirror, repository
-
-    async def _repository(self, actor: Actor, name: str, role: Role) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, role)
-        return repository
 
 
 def _address(actor: Actor, url: str) -> GitAddress:

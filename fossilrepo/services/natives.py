@@ -16,7 +16,7 @@ from fossilrepo.db.repositories import RepositoryStore
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, NotFound
 from fossilrepo.models import Actor, Repository, RepositoryState, User
 from fossilrepo.rights import Role
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import Shelf
@@ -86,7 +86,7 @@ class Natives:
 
     async def list(self, actor: Actor, repository_name: str) -> tuple[NativeView, ...]:
         """By login; none of a broken repository."""
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         if repository.state not in LIVING:
             return ()
         picture = await self._access.picture()
@@ -150,13 +150,6 @@ class Natives:
     async def _read(self, repository: Repository) -> tuple[Native, ...]:
         return await asyncio.to_thread(fossil_users.natives, self._shelf.file(repository.id))
 
-    async def _administered(self, actor: Actor, name: str) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.ADMIN)
-        return repository
-
     # Adopting
 
     async def adopt(
@@ -175,7 +168,7 @@ class Natives:
                 for native in _called(natives, native_login)
             ]
         else:
-            repository = await self._administered(actor, repository_name)
+            repository = await self._access.repository(actor, repository_name, Role.ADMIN)
             if repository.state not in LIVING:
                 raise Conflict(f"{repository_name} is {repository.state}", hint=repository.reason)
             known = _called(await self._read(repository), native_login)

@@ -23,6 +23,7 @@ from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.skins import Skins
+from fossilrepo.wording import plural
 
 
 class Unset(Enum):
@@ -219,7 +220,7 @@ class Organizations:
         held = [row.label for row in await self._repositories.all() if row.org == name]
         if held:
             raise Conflict(
-                f"{name} has {len(held)} repositories, those in the trash counted: "
+                f"{name} has {plural(len(held), 'repository')}, those in the trash counted: "
                 f"{', '.join(held[:5])}",
                 hint="move them with `fossilrepo repo configure NAME --org OTHER`, or purge them",
             )

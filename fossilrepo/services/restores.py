@@ -34,6 +34,7 @@ from fossilrepo.services.replication import Replication
 from fossilrepo.services.repos import Repositories, check_target, deliver
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools import fossil_write, litestream
+from fossilrepo.wording import plural
 
 
 class Restores:
@@ -123,7 +124,7 @@ class Restores:
                 progress.say("giving it its place")
                 done = await self._repos.add(actor, draft, scratch, action="backup.restore.new")
             progress.repository_id = done.id
-            progress.say(f"restored as {name}: {done.checkins} check-ins", 1.0)
+            progress.say(f"restored as {name}: {plural(done.checkins, 'check-in')}", 1.0)
 
         return await self._jobs.start("restore as a new repository", subject.label, actor, work)
 
@@ -203,7 +204,8 @@ class Restores:
             )
             progress.repository_id = repository.id
             progress.say(
-                f"restored: {done.checkins_after} check-ins now, {done.checkins_before} before",
+                f"restored: {plural(done.checkins_after, 'check-in')} now, "
+                f"{done.checkins_before} before",
                 1.0,
             )
 
@@ -230,7 +232,7 @@ class Restores:
                 after=done.checkins_after,
             )
             progress.repository_id = repository.id
-            progress.say(f"undone: {done.checkins_after} check-ins again", 1.0)
+            progress.say(f"undone: {plural(done.checkins_after, 'check-in')} again", 1.0)
 
         return await self._jobs.start("undo of a restore", name, actor, work)
 

@@ -26,6 +26,7 @@ from fossilrepo.services.rebuild_report import Brought
 from fossilrepo.services.shelf import Shelf
 from fossilrepo.tools.target import Target
 from fossilrepo.tools.targets import target_of
+from fossilrepo.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def words(one: Round) -> str:
         return f"{one.at:%H:%M:%S} not followed: {one.error}"
     newest = f", the newest change is of {iso(one.moment)}" if one.moment else ""
     failed = f", {len(one.failed)} not: {'; '.join(one.failed.values())}" if one.failed else ""
-    told = f"{one.repositories} repositories are here, {one.fetched} fetched just now"
+    here = plural(one.repositories, "repository is", "repositories are")
+    told = f"{here} here, {one.fetched} fetched just now"
     return f"{one.at:%H:%M:%S} {told} in {one.seconds:.1f} s{newest}{failed}"
 
 

@@ -34,6 +34,7 @@ from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import SUFFIX
 from fossilrepo.services.trial_restore import CONTROL_FILE, CONTROL_LABEL
 from fossilrepo.tools.targets import Stored, Target, target_of
+from fossilrepo.wording import plural, size
 
 log = logging.getLogger(__name__)
 
@@ -168,20 +169,23 @@ class TargetChange:
         await self._refuse_same_place(target, old.url)
         found, unknown = await self._ours(target)
         objects = sum(len(every) for every in found.values())
-        size = sum(stored.size for every in found.values() for stored in every)
-        progress.say(f"{objects} objects, {size} bytes of {len(found)} replicas go", 0.0)
+        count = sum(stored.size for every in found.values() for stored in every)
+        replicas = plural(len(found), "replica")
+        progress.say(f"{plural(objects, 'object')} of {replicas} go, {size(count)}", 0.0)
         if unknown:
             progress.say(f"left where they are, nobody knows them: {', '.join(unknown)}", 0.0)
         if only_here := await self._only_in(old):
             progress.say(f"purged before the change, restorable from here only: {only_here}", 0.0)
-        await self._audit.record(actor, "backup.target.clear", old.url, objects=objects, bytes=size)
+        await self._audit.record(
+            actor, "backup.target.clear", old.url, objects=objects, bytes=count
+        )
         for number, name in enumerate(found):
             await target.delete(f"{name}/")
             progress.say(f"{name} removed", (number + 1) / (len(found) + 1))
         await target.delete(MANIFEST)
         state = self._settings.litestream_state / target.key
         await asyncio.to_thread(shutil.rmtree, state, True)
-        progress.say(f"{objects} objects, {size} bytes removed from {old.url}", 1.0)
+        progress.say(f"{plural(objects, 'object')}, {size(count)}, removed from {old.url}", 1.0)
 
     async def _refuse_same_place(self, target: Target, url: str) -> None:
         """Two addresses can lead to one place: a link, a mount, another name of a server."""

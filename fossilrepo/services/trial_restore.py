@@ -33,6 +33,7 @@ from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.tools import fossil_db, litestream
 from fossilrepo.tools.fossil import Fossil, Limits
 from fossilrepo.tools.fossil_db import Facts
+from fossilrepo.wording import plural
 
 CONTROL_FILE = "fossilrepo.db"  # of the control database, in the replica
 CONTROL_LABEL = "control database"
@@ -103,7 +104,7 @@ class TrialRestore:
             wrong = differences(found, before, after, repository.project_code)
             if wrong:
                 raise Refuted(f"what came back differs: {'; '.join(wrong)}")
-            text = f"{found.checkins} check-ins, {found.artifacts} artifacts"
+            text = f"{plural(found.checkins, 'check-in')}, {plural(found.artifacts, 'artifact')}"
             if before is None:
                 text += "; not compared, the live file cannot be read"
             return Proof(time.monotonic() - began, size, found.checkins, text)
@@ -132,7 +133,8 @@ class TrialRestore:
             wrong.append(f"newest audit entry {found.newest_entry} instead of {after.newest_entry}")
         if wrong:
             raise Refuted(f"what came back differs: {'; '.join(wrong)}")
-        text = f"{found.repositories} repositories, audit log up to entry {found.newest_entry}"
+        told = plural(found.repositories, "repository")
+        text = f"{told}, audit log up to entry {found.newest_entry}"
         return Proof(time.monotonic() - began, size, 0, text)
 
     async def _ensure(self, identity: str) -> None:

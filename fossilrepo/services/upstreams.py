@@ -22,7 +22,7 @@ from fossilrepo.errors import Conflict, InvalidInput, NotFound, TooLarge
 from fossilrepo.models import Actor, Job, Repository, RepositoryState, new_id, now
 from fossilrepo.rights import Role
 from fossilrepo.runtime import schedule as schedules
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.jobs import Progress
 from fossilrepo.services.keys import Keys
@@ -64,7 +64,7 @@ class Upstreams:
     # Looking
 
     async def get(self, actor: Actor, repository_name: str) -> Upstream | None:
-        repository = await self._repository(actor, repository_name, Role.READ)
+        repository = await self._access.repository(actor, repository_name, Role.READ)
         return await self._store.of(repository.id)
 
     async def list(self, actor: Actor) -> builtins.list[tuple[Repository, Upstream]]:
@@ -104,7 +104,7 @@ class Upstreams:
 
         Without `password` the one that is kept for the same address and user stays.
         """
-        repository = await self._repository(actor, repository_name, Role.ADMIN)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         address = _address(url)
         if repository.state is RepositoryState.ARCHIVED and direction is not Direction.PUSH:
             raise Conflict(
@@ -157,7 +157,7 @@ class Upstreams:
         direction: Direction = Direction.PULL,
     ) -> str:
         """What the other side answers, in words; an error when it would not take part."""
-        repository = await self._repository(actor, repository_name, Role.ADMIN)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         await fossil_sync.ask(
             _address(url),
             repository.project_code,
@@ -261,18 +261,11 @@ class Upstreams:
         )
 
     async def _existing(self, actor: Actor, name: str, role: Role) -> tuple[Upstream, Repository]:
-        repository = await self._repository(actor, name, role)
+        repository = await self._access.repository(actor, name, role)
         upstream = await self._store.of(repository.id)
         if upstream is None:
             raise NotFound(f"{name} has no upstream", hint="see `fossilrepo upstream set`")
         return upstream, repository
-
-    async def _repository(self, actor: Actor, name: str, role: Role) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, role)
-        return repository
 
     async def _record(
         self, actor: Actor, verb: str, repository: Repository, upstream: Upstream, **detail: Any

@@ -40,6 +40,7 @@ from fossilrepo.services.shelf import Shelf
 from fossilrepo.services.trial_restore import CONTROL_LABEL, NoRoom, Proof, Refuted, TrialRestore
 from fossilrepo.services.trial_turn import Subject, is_broken, is_due, overdue, stamp, written_at
 from fossilrepo.tools.fossil import Fossil
+from fossilrepo.wording import plural
 
 log = logging.getLogger(__name__)
 
@@ -280,7 +281,7 @@ class Verification:
         _admins_only(actor)
         wanted = list(dict.fromkeys(names))
         subjects = [await self._subject(name) for name in wanted] or await self._subjects()
-        label = ", ".join(wanted) if 0 < len(wanted) < 4 else f"{len(subjects)} replicas"
+        label = ", ".join(wanted) if 0 < len(wanted) < 4 else plural(len(subjects), "replica")
 
         async def work(progress: Progress) -> None:
             await self._verify_all(actor, subjects, progress)

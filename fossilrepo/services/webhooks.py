@@ -20,7 +20,7 @@ from fossilrepo.db.webhooks import WebhookStore
 from fossilrepo.errors import Conflict, InvalidInput, NotFound
 from fossilrepo.models import Actor, Repository, RepositoryState, iso, new_id, now
 from fossilrepo.rights import Role
-from fossilrepo.services.access import Access, no_repository
+from fossilrepo.services.access import Access
 from fossilrepo.services.audit import Audit
 from fossilrepo.services.keys import Keys
 from fossilrepo.services.links import Links
@@ -66,7 +66,7 @@ class Webhooks:
     # Looking and changing
 
     async def list(self, actor: Actor, repository_name: str) -> builtins.list[Webhook]:
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         return await self._store.of(repository.id)
 
     async def add(
@@ -82,7 +82,7 @@ class Webhooks:
 
         It tells of what comes from now on.
         """
-        repository = await self._administered(actor, repository_name)
+        repository = await self._access.repository(actor, repository_name, Role.ADMIN)
         if len(await self._store.of(repository.id)) >= MOST:
             raise Conflict(f"{repository_name} has {MOST} webhooks, and there may be no more")
         checked_http.check_address(url)
@@ -279,13 +279,6 @@ class Webhooks:
         if not await self._access.may(actor, repository, Role.ADMIN):
             raise _nothing("webhook", webhook_id)
         return webhook, repository
-
-    async def _administered(self, actor: Actor, name: str) -> Repository:
-        repository = await self._repositories.by_name(name)
-        if repository is None:
-            raise no_repository(name)
-        await self._access.require(actor, repository, Role.ADMIN)
-        return repository
 
     async def _record(
         self, actor: Actor, verb: str, repository: Repository, webhook: Webhook, **detail: Any

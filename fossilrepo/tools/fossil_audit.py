@@ -25,6 +25,8 @@ from fossilrepo.tools.identity import Identity, give
 
 _SKIN = ("css", "header", "footer", "details", "js", "draft*", "skin:*", "mainmenu", "index-page")
 _LEFT_OUT = (*DANGEROUS, *_SKIN, "baseurl:*", "ckout:*", f"{PREFIX}*", "*-code", "aux-schema")
+# A request from this machine is an administrator's, and leaves no process behind.
+_HERE = (("localauth", "0"), ("backoffice-disable", "1"))
 _FINDING = re.compile(r"<b>(?:WARNING|Caution):</b>(.*?)(?=<li>|<p>|</ol>)", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 # What the host has decided for all repositories, or has for all of them in another way.
@@ -65,8 +67,7 @@ class Auditor:
             db.execute("DELETE FROM user")
             db.executemany("INSERT OR REPLACE INTO user (login, cap) VALUES (?, ?)", users)
             db.executemany("REPLACE INTO config (name, value, mtime) VALUES (?, ?, 0)", settings)
-            # Here a request from this machine is an administrator's.
-            db.execute("REPLACE INTO config (name, value, mtime) VALUES ('localauth', '0', 0)")
+            db.executemany("REPLACE INTO config (name, value, mtime) VALUES (?, ?, 0)", _HERE)
         return copy
 
 

@@ -198,8 +198,8 @@ def _export(order: dict[str, Any], *, fresh: bool) -> dict[str, Any]:
     rebuilt = fresh or not _is_sound(folder, git)
     if rebuilt:
         _fresh(folder, git, order["main_branch"])
-    for left in folder.glob("marks-*"):
-        left.unlink(missing_ok=True)
+    for left in folder.glob("import-*"):  # of one that was killed
+        shutil.rmtree(left, ignore_errors=True)
     state = State(folder)
     with closing(state.db), fossil_db.reading(Path(order["source"])) as db:
         answer = Export(order, db, state, git).run()

@@ -8,9 +8,7 @@ blocks.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -67,32 +65,8 @@ class Commits:
 
     def make(self, new: list[str]) -> None:
         """All of `new`, the oldest first; GitFailed leaves the state as it was."""
-        marks = self._git.path.parent / f"marks-{os.getpid()}"
-        with tempfile.TemporaryFile() as errors:
-            git = self._git.fast_import(marks, errors)
-            assert git.stdin is not None  # noqa: S101 - it is a pipe
-            try:
-                self._write_all(new, git.stdin)
-                git.stdin.write(b"done\n")
-                git.stdin.close()
-            except BrokenPipeError:
-                pass  # it says itself why it ended
-            except BaseException:
-                git.kill()
-                git.wait()
-                raise
-            status = git.wait()
-            errors.seek(0)
-            words = errors.read()[-2000:].decode(errors="replace")
-        if status != 0:
-            marks.unlink(missing_ok=True)
-            raise GitFailed.of(status, words)
-        numbers = {number: uuid for uuid, number in self._marks.items()}
-        made: dict[str, str] = {}
-        for line in marks.read_text().splitlines():
-            mark, _, commit = line.partition(" ")
-            made[numbers[int(mark[1:])]] = commit
-        marks.unlink()
+        commits = self._git.fast_import(lambda out: self._write_all(new, out))
+        made = {uuid: commits[mark] for uuid, mark in self._marks.items() if mark in commits}
         if len(made) != len(self._marks):
             raise GitFailed("git fast-import did not make every commit")
         self._state.write(self._blobs, made, set(), self._git.packs())

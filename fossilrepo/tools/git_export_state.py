@@ -10,6 +10,8 @@ import json
 import signal
 import sqlite3
 import subprocess
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -90,17 +92,36 @@ class Git:
             raise GitFailed.of(done.returncode, done.stderr.decode(errors="replace"))
         return done.stdout
 
-    def fast_import(self, marks: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [
-                *("git", f"--git-dir={self.path}", "fast-import", "--quiet", "--done", "--force"),
-                *(f"--export-marks={marks}", "--date-format=raw"),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=self._environment,
-        )
+    def fast_import(self, write: Callable[[IO[bytes]], None]) -> dict[int, str]:
+        """The hash of what came of each mark in the stream that `write` writes; all or nothing."""
+        with tempfile.TemporaryDirectory(prefix="import-", dir=self.path.parent) as folder:
+            marks, errors = Path(folder, "marks"), Path(folder, "errors")
+            with errors.open("wb") as said:
+                git = subprocess.Popen(
+                    [
+                        *("git", f"--git-dir={self.path}", "fast-import", "--quiet", "--done"),
+                        *("--force", f"--export-marks={marks}", "--date-format=raw"),
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    env=self._environment,
+                )
+            assert git.stdin is not None  # noqa: S101 - it is a pipe
+            try:
+                write(git.stdin)
+                git.stdin.write(b"done\n")
+                git.stdin.close()
+            except BrokenPipeError:
+                pass  # it says itself why it ended
+            except BaseException:
+                git.kill()
+                git.wait()
+                raise
+            if status := git.wait():
+                raise GitFailed.of(status, errors.read_text(errors="replace"))
+            pairs = (line.split() for line in marks.read_text().splitlines())
+            return {int(mark.removeprefix(":")): made for mark, made in pairs}
 
     def refs(self, *places: str) -> dict[str, str]:
         text = self.run("for-each-ref", "--format=%(objectname) %(refname)", *places).decode()

@@ -109,30 +109,14 @@ class Wiki:
         tip = self._git.refs(WIKI).get(WIKI)
         if not new:
             return tip
-        marks = self._git.path.parent / "wiki-marks"
-        with tempfile.TemporaryFile() as errors:
-            git = self._git.fast_import(marks, errors)
-            assert git.stdin is not None  # noqa: S101 - it is a pipe
-            try:
-                for version, rcvid in new:
-                    tip_given = self._write(version, rcvid, tip, git.stdin)
-                    tip = "" if tip_given else tip
-                git.stdin.write(b"done\n")
-                git.stdin.close()
-            except BrokenPipeError:
-                pass  # it says itself why it ended
-            except BaseException:
-                git.kill()
-                git.wait()
-                raise
-            status = git.wait()
-            errors.seek(0)
-            words = errors.read()[-500:].decode(errors="replace")
-        marks.unlink(missing_ok=True)
-        if status != 0:
-            raise GitFailed.of(status, words)
+        self._git.fast_import(lambda out: self._write_all(new, tip, out))
         self._keep([version for version, _ in new])
         return self._git.refs(WIKI).get(WIKI)
+
+    def _write_all(self, new: list[tuple[Version, int]], tip: str | None, out: IO[bytes]) -> None:
+        for version, rcvid in new:
+            if self._write(version, rcvid, tip, out):
+                tip = ""
 
     def _new(self) -> list[tuple[Version, int]]:
         found = []

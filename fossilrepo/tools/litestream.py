@@ -155,13 +155,11 @@ def _raise_handles(wanted: int) -> None:
     More than is needed now: thousands of files may be dropped in while it runs.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ample = max(wanted, _HANDLES_LEAST)
-    if hard == resource.RLIM_INFINITY or hard >= ample:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, ample))
-    except (ValueError, OSError):
-        if hard >= wanted:
+    for many in (max(wanted, _HANDLES_LEAST), wanted):
+        if hard == resource.RLIM_INFINITY or hard >= many:
             return
-        log.warning("Litestream wants %d file handles and may have %d: raise the limit of "
-                    "open files (LimitNOFILE) of the service", wanted, hard)  # fmt: skip
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, many))
+            return
+    log.warning("Litestream wants %d file handles and may have %d: raise the limit of "
+                "open files (LimitNOFILE) of the service", wanted, hard)  # fmt: skip

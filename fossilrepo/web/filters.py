@@ -1,4 +1,4 @@
-"""How values look on pages: times, sizes, counts, words for states and actions.
+"""How values look on pages: moments, words for states and actions, text that somebody typed.
 
 Owns the small functions that templates use. Pure: no request, no service.
 """
@@ -11,16 +11,10 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 from fossilrepo.insight import KIND_WORDS
-from fossilrepo.models import iso, now
+from fossilrepo.models import iso
 from fossilrepo.services.moments import write_time
+from fossilrepo.wording import lasting, plural, relative, size, span
 
-_STEPS = (
-    (60, 1, "second"),
-    (3600, 60, "minute"),
-    (86400, 3600, "hour"),
-    (30 * 86400, 86400, "day"),
-)
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _TONES = {
     **dict.fromkeys(("active", "running", "done", "ok", "enabled", "public"), "good"),
     **dict.fromkeys(("current", "proven", "in use", "in-sync", "delivered", "on"), "good"),
@@ -33,18 +27,6 @@ _TONES = {
 }
 
 
-def size(count: int) -> str:
-    """Bytes in binary units: `512 B`, `1.5 MiB`."""
-    if count < 1024:
-        return f"{count} B"
-    value = float(count)
-    for unit in _UNITS:
-        value /= 1024
-        if value < 1000 or unit == _UNITS[-1]:
-            break
-    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-
-
 def ago(at: datetime | float | None, never: str = "never") -> Markup | str:
     """A time relative to now, with the exact UTC time on hover."""
     if at is None:
@@ -53,38 +35,6 @@ def ago(at: datetime | float | None, never: str = "never") -> Markup | str:
         at = datetime.fromtimestamp(at, UTC)
     exact = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Markup('<time datetime="{}" title="{}">{}</time>').format(iso(at), exact, relative(at))
-
-
-def relative(at: datetime, seen_at: datetime | None = None) -> str:
-    """`just now`, `5 minutes ago`, `in 2 days`; the date for what is further off than a month."""
-    seconds = ((seen_at or now()) - at).total_seconds()
-    distance = abs(seconds)
-    if distance < 10:
-        return "just now"
-    for limit, unit, word in _STEPS:
-        if distance < limit:
-            words = plural(int(distance // unit), word)
-            return f"{words} ago" if seconds > 0 else f"in {words}"
-    return at.astimezone(UTC).strftime("%Y-%m-%d")
-
-
-def lasting(seconds: float) -> str:
-    """A length of time in its two largest units: `3 days 4 hours`."""
-    minutes = int(seconds // 60)
-    if minutes < 1:
-        return plural(int(seconds), "second")
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = [(days, "day"), (hours, "hour"), (minutes, "minute")]
-    return " ".join([plural(count, word) for count, word in parts if count][:2])
-
-
-def span(seconds: float) -> str:
-    """A measured length of time, exact while it is short: `0.2 s`, `45 s`, `12 minutes`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return lasting(seconds)
 
 
 def day(at: datetime) -> Markup:
@@ -99,11 +49,6 @@ def moment(at: datetime) -> Markup:
     """A moment as exact as it can be named, in UTC."""
     told = write_time(at).replace("T", " ").replace("Z", " UTC")
     return Markup('<time datetime="{}">{}</time>').format(write_time(at), told)
-
-
-def plural(count: int, word: str, many: str = "") -> str:
-    """`1 check-in`, `2,000 check-ins`."""
-    return f"{count:,} {word if count == 1 else many or word + 's'}"
 
 
 def tone(state: object) -> str:

@@ -188,7 +188,7 @@ def path_inside(wanted: str, name: str) -> str:
     if any(character < " " or character == "\x7f" for character in wanted):
         return front
     path = quote(wanted, safe="/?&=%:;,@+$!*'()~-._[]|")
-    is_loop = path.startswith(OURS) or page_of(path) == "login" or path.startswith("/login")
+    is_loop = path.startswith((OURS, "/login")) or page_of(path) in ("login", OURS[1:])
     if is_loop or len(path) > LONGEST_PATH:
         return front
     is_inside = re.match(re.escape(front) + r"(?:[/?]|$)", path) is not None

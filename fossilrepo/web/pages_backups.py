@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -19,10 +18,10 @@ from fossilrepo.errors import FossilrepoError, NotFound
 from fossilrepo.models import CONTROL_ID, BackupState, BackupTarget, Replica, now
 from fossilrepo.services import backup_report
 from fossilrepo.services.verification import MEND
-from fossilrepo.web import forms, render
+from fossilrepo.web import forms, paging, render
+from fossilrepo.web.paging import View
 from fossilrepo.web.visit import Route, Visit, Who
 
-PER_PAGE = 50
 SORTS = {"name": "Name", "state": "State", "proof": "Last proof"}
 _TRIALS, _SHOWN_TROUBLE, _SHOWN_GONE = 10, 10, 50  # rows on the overview
 _WORST = (
@@ -32,26 +31,6 @@ _WORST = (
     BackupState.OFF,
     BackupState.CURRENT,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What of the list is shown; `page` counts from 1."""
-
-    words: str
-    sort: str
-    page: int
-    total: int = 0
-
-    @property
-    def pages(self) -> int:
-        return max(1, -(-self.total // PER_PAGE))
-
-    def url(self, *, page: int = 1, sort: str = "") -> str:
-        wanted = {"q": self.words, "sort": sort or self.sort, "page": str(page)}
-        plain = {"q": "", "sort": "name", "page": "1"}
-        query = urlencode({key: value for key, value in wanted.items() if value != plain[key]})
-        return f"/backups?{query}#list" if query else "/backups#list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +103,10 @@ def _listed(visit: Visit, rows: list[Replica]) -> tuple[View, list[Replica]]:
         "proof": lambda row: (_stamp(row.proven_at), row.label),
     }
     found.sort(key=keys[sort])
-    view = View(words, sort, 1, len(found))
+    view = View("/backups", words, sort, 1, len(found), place="#list")
     page = min(max(1, visit.number("page", 1, most=1_000_000)), view.pages)
-    view = View(words, sort, page, len(found))
-    return view, found[(page - 1) * PER_PAGE : page * PER_PAGE]
+    view = replace(view, page=page)
+    return view, found[(page - 1) * paging.PER_PAGE : page * paging.PER_PAGE]
 
 
 def _trouble(rows: list[Replica]) -> list[Trouble]:

@@ -15,8 +15,8 @@ from fossilrepo.insight import KIND_WORDS, Kept, Tickets
 from fossilrepo.models import now
 from fossilrepo.services.insights import contributors
 from fossilrepo.web import charts, render
-from fossilrepo.web.filters import size
 from fossilrepo.web.visit import Route, Visit, Who
+from fossilrepo.wording import size
 
 _CONTRIBUTORS, _BRANCHES, _LANGUAGES = 25, 25, 12
 

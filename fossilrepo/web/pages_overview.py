@@ -19,8 +19,8 @@ from fossilrepo.insight import Asked
 from fossilrepo.models import now
 from fossilrepo.services.insights import Storage
 from fossilrepo.web import charts, render
-from fossilrepo.web.filters import size
 from fossilrepo.web.visit import Route, Visit, Who
+from fossilrepo.wording import size
 
 _EVENTS = 12
 _FULL_SOON = 30  # days

@@ -12,7 +12,8 @@ from markupsafe import Markup, escape
 
 from fossilrepo.models import BackupState, Replica, now
 from fossilrepo.services.replication import Replication
-from fossilrepo.web.filters import ago, marked, span
+from fossilrepo.web.filters import ago, marked
+from fossilrepo.wording import span
 
 HERE = "on this disk only"
 

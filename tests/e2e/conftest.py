@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.git_servers import HttpGit, bare, http_git
+from tests.helpers.git_servers import HttpGit, http_git
 from tests.helpers.host import Checkout, Host
 
 
@@ -82,14 +82,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[HttpGit]:
     """A Git server with its own loop, since these tests have none."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    bare(folder)
     started = threading.Event()
     found: list[HttpGit] = []
 
     async def serve() -> None:
-        async with http_git(folder) as one:
+        async with http_git(tmp_path / "served") as one:
             found.append(one)
             stopped.append(asyncio.Event())
             loops.append(asyncio.get_running_loop())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers.git_servers import TOKEN, USER, HttpGit, bare, http_git
+from tests.helpers.git_servers import TOKEN, USER, HttpGit, http_git
 from tests.helpers.host import PASSWORD, Checkout, Host
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[HttpGit]:
-    folder = tmp_path / "git"
-    folder.mkdir()
-    bare(folder)
-    async with http_git(folder) as server:
+    async with http_git(tmp_path / "git") as server:
         yield server
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page
 
+from tests.helpers.chromium import sign_in
 from tests.helpers.host import PASSWORD, Checkout, Host
 from tests.helpers.poll import until_sync
 
@@ -50,11 +51,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 async def signed_in(host: Host, chromium: Browser) -> Page:
     context = await chromium.new_context(base_url=f"http://localhost:{host.port}")
     page = await context.new_page()
-    await page.goto("/login")
-    await page.fill("#login", "ada")
-    await page.fill("#password", PASSWORD)
-    await page.keyboard.press("Enter")
-    await page.wait_for_url("**/repos")
+    await sign_in(page, "ada", PASSWORD)
     return page
 
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -41,3 +41,12 @@ async def launched() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+async def sign_in(page: Page, login: str, password: str) -> None:
+    """As a person does it, on a page whose context has the site's address as its base."""
+    await page.goto("/login")
+    await page.fill("#login", login)
+    await page.fill("#password", password)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/repos")

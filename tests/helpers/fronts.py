@@ -34,33 +34,49 @@ def gateway_front(
 
 
 @contextmanager
-def caddy_front(served: Served, base: Path, routing: str = "host") -> Iterator[parts.Site]:
-    """Caddy with our Caddyfile, and the gateway behind it where the site would be."""
+def caddy(base: Path, port: int, site: int, fossil: int, **more: str) -> Iterator[None]:
+    """Caddy with our Caddyfile at `port`, before a site and Fossil at theirs."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(base),
+        "XDG_DATA_HOME": str(base / "caddy"),
+        "XDG_CONFIG_HOME": str(base / "caddy"),
+        "DOMAIN": "localhost",
+        "DOMAIN_PATTERN": "localhost",
+        "PORT_SUFFIX": f":{port}",
+        "HTTPS_PORT": str(port),
+        "HTTP_PORT": str(parts.free_port()),
+        "BIND": "127.0.0.1",
+        "SITE": f"127.0.0.1:{site}",
+        "FOSSIL": f"127.0.0.1:{fossil}",
+        "TLS_ASK": f"http://127.0.0.1:{site}/internal/tls-ask",
+        "CADDY_ISSUER": "internal",
+        **more,
+    }
+    argv = [str(parts.CADDY), "run", "--adapter", "caddyfile"]
+    config = ["--config", str(parts.ROOT / "Caddyfile")]
+    with parts.program([*argv, *config], env, base / "caddy.log"):
+        parts.until(lambda: parts.answers(port), 20, "Caddy's answer")
+        yield
+
+
+@contextmanager
+def front(kind: str, served: Served, base: Path, routing: str = "host") -> Iterator[parts.Site]:
+    """The `gateway` alone, or `caddy` with the gateway behind it where the site would be."""
+    if kind == "gateway":
+        with gateway_front(served, base, routing=routing) as port:
+            yield parts.Site(port)
+        return
     port = parts.free_port()
-    with gateway_front(served, base, f"https://localhost:{port}", routing) as gateway:
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(base),
-            "XDG_DATA_HOME": str(base / "data"),
-            "XDG_CONFIG_HOME": str(base / "config"),
-            "DOMAIN": "localhost",
-            "DOMAIN_PATTERN": "localhost",
-            "PORT_SUFFIX": f":{port}",
-            "HTTPS_PORT": str(port),
-            "HTTP_PORT": str(parts.free_port()),
-            "BIND": "127.0.0.1",
-            "SITE": f"127.0.0.1:{gateway}",
-            "FOSSIL": f"127.0.0.1:{served.port}",
-            "TLS_ASK": f"http://127.0.0.1:{gateway}/internal/tls-ask",
-            "CADDY_ISSUER": "internal",
-            "FLAGS": str(base / "flags"),
-            "MAX_PUSH": "3MiB",
-            "ROUTING": f"by_{routing}",
-            "SERVED": str(served.folder),
-            "SERVED_NAME": "/{repo}.fossil",
-        }
-        argv = [str(parts.CADDY), "run", "--adapter", "caddyfile"]
-        config = ["--config", str(parts.ROOT / "Caddyfile")]
-        with parts.program([*argv, *config], env, base / "caddy.log"):
-            parts.until(lambda: parts.answers(port), 20, "Caddy's answer")
-            yield parts.Site(port, tls=True)
+    more = {
+        "FLAGS": str(base / "flags"),
+        "MAX_PUSH": "3MiB",
+        "ROUTING": f"by_{routing}",
+        "SERVED": str(served.folder),
+        "SERVED_NAME": "/{repo}.fossil",
+    }
+    with (
+        gateway_front(served, base, f"https://localhost:{port}", routing) as gateway,
+        caddy(base, port, gateway, served.port, **more),
+    ):
+        yield parts.Site(port, tls=True)

@@ -106,7 +106,10 @@ class HttpGit:
 
 @asynccontextmanager
 async def http_git(folder: Path) -> AsyncIterator[HttpGit]:
-    """Serves every repository of the folder to USER with TOKEN."""
+    """Serves every repository of the folder to USER with TOKEN; a new folder gets an empty one."""
+    if not folder.exists():
+        folder.mkdir()
+        bare(folder)
     server = HttpGit(folder)
     app = web.Application(client_max_size=1 << 30)
     app.router.add_route("*", "/{rest:.*}", server.answer)

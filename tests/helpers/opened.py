@@ -7,7 +7,6 @@ repository's own pages: each step's answer is there to be looked at, and to be b
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import tempfile
@@ -27,6 +26,7 @@ from fossilrepo.web.gateway_stream import Upstream
 from fossilrepo.web.hosts import NOT_FOUND_TARGET
 from tests.helpers import gateway_parts as parts
 from tests.helpers import jailed
+from tests.helpers.fronts import caddy as caddy_before
 from tests.helpers.poll import until
 from tests.helpers.site import Site, roomy, served
 
@@ -154,8 +154,8 @@ async def running(*, caddy: bool = False, domain: str = "localhost") -> AsyncIte
         )
         await _start_fossil(settings, fossil, stack)
         if caddy:
-            _start_caddy(base, outside, site.port, fossil, stack)
-            await until(lambda: parts.answers(outside), what="Caddy")
+            before = caddy_before(base, outside, site.port, fossil)
+            await asyncio.to_thread(stack.enter_context, before)
         door = parts.Site(outside if caddy else site.port, domain, tls=caddy)
         yield Front(site, door, f"{domain}:{door.port}", settings.data)
 
@@ -167,25 +167,3 @@ async def _start_fossil(settings: Settings, port: int, stack: AsyncExitStack) ->
     child = await launch(command, lambda _fd, _data: None)
     stack.push_async_callback(child.end)
     await until(lambda: jailed.listens(port), what="fossil server")
-
-
-def _start_caddy(base: Path, port: int, site: int, fossil: int, stack: AsyncExitStack) -> None:
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(base),
-        "XDG_DATA_HOME": str(base / "caddy"),
-        "XDG_CONFIG_HOME": str(base / "caddy"),
-        "DOMAIN": "localhost",
-        "DOMAIN_PATTERN": "localhost",
-        "PORT_SUFFIX": f":{port}",
-        "HTTPS_PORT": str(port),
-        "HTTP_PORT": str(parts.free_port()),
-        "BIND": "127.0.0.1",
-        "SITE": f"127.0.0.1:{site}",
-        "FOSSIL": f"127.0.0.1:{fossil}",
-        "TLS_ASK": f"http://127.0.0.1:{site}/internal/tls-ask",
-        "CADDY_ISSUER": "internal",
-    }
-    argv = [str(parts.CADDY), "run", "--adapter", "caddyfile", "--config"]
-    argv.append(str(parts.ROOT / "Caddyfile"))
-    stack.enter_context(parts.program(argv, env, base / "caddy.log"))

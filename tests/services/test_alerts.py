@@ -18,7 +18,7 @@ from fossilrepo.errors import Conflict, ToolFailed
 from fossilrepo.models import now
 from fossilrepo.services.alerts import Alerts
 from fossilrepo.tools import notify
-from tests.helpers.git_servers import TOKEN, USER, bare, http_git
+from tests.helpers.git_servers import TOKEN, USER, http_git
 from tests.helpers.lab import HERE, Yard, yard
 
 
@@ -76,10 +76,7 @@ async def looked(alerts: Alerts) -> None:
 async def test_a_mirror_that_fails_is_told_once_and_so_is_that_it_is_well(
     here: Yard, inbox: Inbox, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    bare(folder)
-    async with http_git(folder) as server:
+    async with http_git(tmp_path / "served") as server:
         mirror = await here.services.mirrors.add(
             HERE, "demo", server.url(), user=USER, token="wrong-token"
         )

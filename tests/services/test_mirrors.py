@@ -29,12 +29,9 @@ from tests.helpers.poll import until
 async def lab(settings: Settings, tmp_path: Path) -> AsyncIterator[Lab]:
     limits = Limits.model_validate({"free_disk": "0%"})
     sync = Sync.model_validate({"allowed_networks": ["127.0.0.0/8"], "settle": "0s"})
-    folder = tmp_path / "served"
-    folder.mkdir()
-    bare(folder)
     async with (
         open_services(settings.model_copy(update={"limits": limits, "sync": sync})) as services,
-        http_git(folder) as server,
+        http_git(tmp_path / "served") as server,
     ):
         await services.repos.create(HERE, "demo")
         demo = await services.repos.get(HERE, "demo")

@@ -82,7 +82,7 @@ async def test_a_repository_is_proven_from_its_replica_and_it_is_recorded(
     assert host.replication.statuses()[demo.id].proven_at == row.proven_at
     (run,) = await host.verification.history("demo")
     artifacts = count(host.file(demo), "SELECT count(*) FROM blob WHERE size >= 0")
-    assert run.ok and run.detail == f"1 check-ins, {artifacts} artifacts"
+    assert run.ok and run.detail == f"1 check-in, {artifacts} artifacts"
     assert run.size_bytes >= 4096 and run.seconds > 0 and run.label == "demo"
     assert list(host.settings.scratch.iterdir()) == []
     assert await host.verification.problems() == []

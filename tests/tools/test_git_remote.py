@@ -47,10 +47,7 @@ def work(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[HttpGit]:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    bare(folder)
-    async with http_git(folder) as server:
+    async with http_git(tmp_path / "served") as server:
         yield server
 
 

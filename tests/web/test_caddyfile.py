@@ -12,7 +12,7 @@ import pytest
 
 from fossilrepo.web.hosts import NOT_FOUND_TARGET
 from tests.helpers import gateway_parts as parts
-from tests.helpers.fronts import caddy_front, gateway_front
+from tests.helpers.fronts import front
 from tests.helpers.gateway_parts import EVIL, Served
 
 
@@ -27,12 +27,8 @@ def site(
     request: pytest.FixtureRequest, served: Served, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[parts.Site]:
     base = tmp_path_factory.mktemp(request.param)
-    if request.param == "gateway":
-        with gateway_front(served, base) as port:
-            yield parts.Site(port)
-    else:
-        with caddy_front(served, base) as site:
-            yield site
+    with front(request.param, served, base) as site:
+        yield site
 
 
 @pytest.mark.parametrize(
@@ -166,10 +162,9 @@ async def heard(
 
     async with await asyncio.start_server(hear, "127.0.0.1", 0) as server:
         listening = Served(served.folder, server.sockets[0].getsockname()[1], served.pid)
-        start = caddy_front if request.param == "caddy" else gateway_front
         with ExitStack() as stack:
-            front = await asyncio.to_thread(stack.enter_context, start(listening, tmp_path))
-            yield (front if isinstance(front, parts.Site) else parts.Site(front)), heads
+            started = front(request.param, listening, tmp_path)
+            yield await asyncio.to_thread(stack.enter_context, started), heads
 
 
 COOKIES = (
@@ -228,7 +223,7 @@ async def test_the_real_client_clones_pushes_and_pulls_by_the_hosts_name(
     served: Served, tmp_path: Path
 ) -> None:
     """A small proxy resolves the names and adds the TLS, as `fossil` 2.21 cannot through one."""
-    with caddy_front(served, tmp_path) as site:
+    with front("caddy", served, tmp_path) as site:
         async with parts.NamedHosts(site.port, tls=True) as proxy:
             await asyncio.to_thread(_clone_push_pull, site, proxy.port, tmp_path)
 
@@ -253,7 +248,7 @@ def _clone_push_pull(site: parts.Site, proxy: int, tmp_path: Path) -> None:
 async def test_a_flag_file_sends_posts_to_the_judging_gateway(
     served: Served, tmp_path: Path
 ) -> None:
-    with caddy_front(served, tmp_path) as site:
+    with front("caddy", served, tmp_path) as site:
         (tmp_path / "flags").mkdir()
         (tmp_path / "flags/read-only").touch()
         answer = await site.ask("POST", "/demo/wikiedit", host=site.host("demo"), body=b"x")

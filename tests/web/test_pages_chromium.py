@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from axe_playwright_python.async_playwright import Axe
 
+from tests.helpers.chromium import sign_in
 from tests.helpers.host import PASSWORD, Checkout, Host
 
 if TYPE_CHECKING:
@@ -56,11 +57,7 @@ async def signed_in(chromium: Browser, host: Host, **context: Any) -> AsyncItera
             else None
         ),
     )
-    await page.goto("/login")
-    await page.fill("#login", "ada")
-    await page.fill("#password", PASSWORD)
-    await page.keyboard.press("Enter")
-    await page.wait_for_url("**/repos")
+    await sign_in(page, "ada", PASSWORD)
     yield page
     await opened.close()
     assert complaints == []

@@ -11,7 +11,7 @@ import pytest
 
 from fossilrepo.web.hosts import NOT_FOUND_TARGET
 from tests.helpers import gateway_parts as parts
-from tests.helpers.fronts import caddy_front, gateway_front
+from tests.helpers.fronts import front
 from tests.helpers.gateway_parts import EVIL, Served
 
 
@@ -26,12 +26,8 @@ def site(
     request: pytest.FixtureRequest, served: Served, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[parts.Site]:
     base = tmp_path_factory.mktemp(request.param)
-    if request.param == "gateway":
-        with gateway_front(served, base, routing="path") as port:
-            yield parts.Site(port)
-    else:
-        with caddy_front(served, base, routing="path") as site:
-            yield site
+    with front(request.param, served, base, routing="path") as site:
+        yield site
 
 
 def apex(site: parts.Site) -> str:
@@ -103,8 +99,8 @@ async def test_fossils_cookie_is_for_one_repository(site: parts.Site) -> None:
 
 async def test_hosts_lead_to_paths(served: Served, tmp_path: Path) -> None:
     """As addresses from before the setting was changed; with Caddy a certificate is needed too."""
-    with gateway_front(served, tmp_path, routing="path") as port:
-        site = parts.Site(port)
+    with front("gateway", served, tmp_path, routing="path") as site:
+        port = site.port
         for target, to in (
             ("/", "/demo/"),
             ("/demo", "/demo/"),
@@ -119,8 +115,8 @@ async def test_hosts_lead_to_paths(served: Served, tmp_path: Path) -> None:
 
 
 async def test_the_real_client_clones_pushes_and_pulls(served: Served, tmp_path: Path) -> None:
-    with gateway_front(served, tmp_path, routing="path") as port:
-        await asyncio.to_thread(_clone_push_pull, port, tmp_path)
+    with front("gateway", served, tmp_path, routing="path") as site:
+        await asyncio.to_thread(_clone_push_pull, site.port, tmp_path)
 
 
 def _clone_push_pull(port: int, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ async def known(site: Site, count: int) -> None:
 async def test_many_replicas_are_paged_and_found(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fossilrepo.web.pages_backups.PER_PAGE", 5)
+    monkeypatch.setattr("fossilrepo.web.paging.PER_PAGE", 5)
     await known(site, 12)
     browser = await site.admin()
     seen: list[str] = []

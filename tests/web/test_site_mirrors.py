@@ -12,8 +12,8 @@ import pytest
 
 from fossilrepo.config import Settings
 from fossilrepo.models import Actor, JobState, Visibility
-from tests.helpers.chromium import launched
-from tests.helpers.git_servers import TOKEN, USER, HttpGit, bare, git, http_git, refs
+from tests.helpers.chromium import launched, sign_in
+from tests.helpers.git_servers import TOKEN, USER, HttpGit, git, http_git, refs
 from tests.helpers.lab import outgoing
 from tests.helpers.site import PASSWORD, Browser, Site, served
 
@@ -22,10 +22,7 @@ HERE = Actor.command_line()
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[HttpGit]:
-    folder = tmp_path / "git"
-    folder.mkdir()
-    bare(folder)
-    async with http_git(folder) as server:
+    async with http_git(tmp_path / "git") as server:
         yield server
 
 
@@ -207,11 +204,7 @@ async def test_a_browser_sees_the_run_end_without_loading_the_page_again(
         page.on(
             "console", lambda said: troubles.append(said.text) if said.type == "error" else None
         )
-        await page.goto("/login")
-        await page.fill("#login", "ada")
-        await page.fill("#password", PASSWORD)
-        await page.keyboard.press("Enter")
-        await page.wait_for_url("**/repos")
+        await sign_in(page, "ada", PASSWORD)
         await page.goto(f"/mirrors/{mirror_id}")
         await page.wait_for_selector("#standing progress")
         server.hang.set()

@@ -87,7 +87,7 @@ async def test_the_list_keeps_its_state_in_the_address(site: Site) -> None:
 
 
 async def test_pages_of_a_long_list(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fossilrepo.web.pages_repositories.PER_PAGE", 2)
+    monkeypatch.setattr("fossilrepo.web.paging.PER_PAGE", 2)
     browser = await site.admin()
     for number in range(5):
         await site.services.repos.create(ADMIN, f"stone-{number}")
