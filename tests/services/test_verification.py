@@ -208,7 +208,7 @@ async def test_the_control_database_is_proven_and_what_is_damaged_is_found(
     assert (job.state, job.error) == (JobState.DONE, "")
     (run,) = await host.verification.history(CONTROL_ID)
     assert run.ok and run.label == "control database"
-    assert run.detail.startswith("1 repositories, audit log up to entry ")
+    assert run.detail.startswith("1 repository, audit log up to entry ")
     damage(await host.whole_copy("fossilrepo.db"))
     job = await verified(host, CONTROL_ID)
     assert job.state is JobState.FAILED and "control database (" in job.error
