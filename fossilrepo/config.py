@@ -210,6 +210,7 @@ class Mail(_Section):
 class Log(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+    slow: Period = 2.0
 
 
 class Settings(_Section):

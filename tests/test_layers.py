@@ -19,7 +19,7 @@ LONGEST = 500
 
 GROUND = {
     *("errors", "values", "config", "credentials", "models"),
-    *("rights", "bridge", "insight", "resources", "wording"),
+    *("rights", "bridge", "insight", "resources", "wording", "traces"),
 }
 # Who may import what: a part of the package, or one module of it.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bridge": {"errors"},
     "insight": set(),
     "wording": {"models"},
+    "traces": set(),
     "resources": {"errors"},
     "config": {"errors", "values"},
     "credentials": {"errors", "config"},

@@ -23,6 +23,7 @@ from sqlalchemy.util import await_only
 
 from fossilrepo.config import Settings
 from fossilrepo.errors import Conflict, FossilrepoError, InvalidInput, Unavailable
+from fossilrepo.traces import span
 
 BUSY_TIMEOUT_MS = 10_000
 _BAD_DATA = "22"  # PostgreSQL's class of states for values, such as text with a zero in it
@@ -42,14 +43,14 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for queries; what it sees is one consistent state."""
-        with _our_errors():
+        with _our_errors(), span("database"):
             async with self._connected() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction, committed at the end of the block, undone when it raises."""
-        with _our_errors():
+        with _our_errors(), span("database"):
             async with self._connected() as connection:
                 if self.is_sqlite:
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")

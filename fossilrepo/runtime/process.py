@@ -18,6 +18,7 @@ from typing import Any
 from fossilrepo.errors import ToolFailed
 from fossilrepo.runtime.launch import Command, Launched, launch
 from fossilrepo.runtime.lines import Lines
+from fossilrepo.traces import span
 
 __all__ = ["Command", "Finished", "Launched", "launch", "pipe", "run"]
 
@@ -111,6 +112,7 @@ async def run(
     capture = _Capture(max_output, on_line)
     streams: dict[str, Any] = {"stdin": stdin}
     async with AsyncExitStack() as stack:
+        stack.enter_context(span(command.program))
         if stdin_file is not None:
             source = await asyncio.to_thread(stdin_file.open, "rb")
             streams["stdin_from"] = stack.enter_context(source)
@@ -140,6 +142,7 @@ async def pipe(
     """
     captures = _Capture(max_output, on_line), _Capture(max_output, on_line)
     async with _within(timeout, f"{first.program} | {second.program}"), AsyncExitStack() as stack:
+        stack.enter_context(span(second.program))
         reading, writing = os.pipe()
         try:
             source = await stack.enter_async_context(

@@ -36,6 +36,7 @@ from fossilrepo.services.links import Links
 from fossilrepo.services.mail import Mail
 from fossilrepo.services.replication import Replication
 from fossilrepo.services.shelf import Shelf
+from fossilrepo.services.timings import Timings
 from fossilrepo.services.verification import MEND
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.tools.jail import Walls
@@ -90,6 +91,7 @@ class Health:
         self._links = links
         self._probe_walls = probe_walls
         self._began = time.monotonic()
+        self.timings = Timings(settings.log.slow)
         self._children: Children | None = None
         self._walls: Walls | None = None
         self._troubles: Callable[[], list[Trouble]] = list
@@ -151,6 +153,7 @@ class Health:
                 {"name": trouble.name, "times": trouble.count, "error": trouble.error}
                 for trouble in self._troubles()
             ],
+            "slow": [one.as_dict() for one in self.timings.slow()],
         }
 
     def _backup_summary(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from fossilrepo.errors import InvalidInput
+from fossilrepo.traces import span
 
 MIN_PASSWORD, MAX_PASSWORD = 10, 1000
 AT_ONCE = 2
@@ -35,8 +36,9 @@ class Passwords:
         return await self.hash(password)
 
     async def hash(self, text: str) -> str:
-        async with self._places:
-            return await asyncio.to_thread(self._hasher.hash, text)
+        with span("password"):
+            async with self._places:
+                return await asyncio.to_thread(self._hasher.hash, text)
 
     async def verify(
         self, password_hash: str, password: str, may_try: Callable[[], None] = lambda: None
@@ -48,13 +50,14 @@ class Passwords:
         if not self._no_such_hash:
             self._no_such_hash = await self.hash(secrets.token_urlsafe(16))
         try:
-            async with self._places:
-                may_try()
-                await asyncio.to_thread(
-                    self._hasher.verify,
-                    password_hash or self._no_such_hash,
-                    password[:MAX_PASSWORD],
-                )
+            with span("password"):
+                async with self._places:
+                    may_try()
+                    await asyncio.to_thread(
+                        self._hasher.verify,
+                        password_hash or self._no_such_hash,
+                        password[:MAX_PASSWORD],
+                    )
         except (VerifyMismatchError, InvalidHashError):
             return False
         return bool(password_hash)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from fossilrepo.errors import InvalidInput
 from fossilrepo.models import Job, iso
+from fossilrepo.traces import CLIENT, span
 from fossilrepo.web.visit import Form, Route, Visit, Who
 
 BASE = "/api/v1"
@@ -56,7 +57,8 @@ class Call:
 
 async def _body(visit: Visit, model: type[BaseModel]) -> BaseModel:
     request = visit.request
-    content = await request.read()
+    with span(CLIENT):
+        content = await request.read()
     if content and request.content_type != "application/json":
         raise InvalidInput("the body is not JSON", hint="send Content-Type: application/json")
     try:

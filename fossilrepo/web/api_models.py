@@ -152,6 +152,16 @@ class FailingDuty(Answer):
     error: str
 
 
+class SlowRequest(Answer):
+    """A request that took longer than `log.slow`; `spent` is where its time went."""
+
+    at: datetime
+    asked: str
+    status: int
+    seconds: float
+    spent: str
+
+
 class CheckAnswer(Answer):
     name: str
     result: Literal["ok", "warn", "fail"]
@@ -174,6 +184,7 @@ class Status(Answer):
     jobs: dict[str, int]
     read_only: str | None
     failing: list[FailingDuty]
+    slow: list[SlowRequest]
 
 
 class Problem(Answer):

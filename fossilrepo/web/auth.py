@@ -22,6 +22,7 @@ from fossilrepo.models import Session
 from fossilrepo.services import Services
 from fossilrepo.services.accounts import SESSION_LIFE
 from fossilrepo.services.api_tokens import Scope
+from fossilrepo.traces import CLIENT, span
 from fossilrepo.web.visit import SERVICES, Form, Route, Visit, Who
 
 CSRF_FIELD = "csrf"
@@ -172,7 +173,8 @@ async def require_own_page(visit: Visit, route: Route) -> None:
         return
     token = visit.request.headers.get(CSRF_HEADER)
     if token is None and route.form is Form.PAGE:
-        token = str((await visit.request.post()).get(CSRF_FIELD, ""))
+        with span(CLIENT):
+            token = str((await visit.request.post()).get(CSRF_FIELD, ""))
     require_token(visit.session, token or "")
 
 

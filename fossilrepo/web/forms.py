@@ -14,6 +14,7 @@ from aiohttp.multipart import MultipartReader
 
 from fossilrepo.errors import InvalidInput
 from fossilrepo.models import Visibility
+from fossilrepo.traces import CLIENT, span
 from fossilrepo.web import auth
 from fossilrepo.web.visit import Visit
 
@@ -48,7 +49,8 @@ class Fields(Mapping[str, str]):
 
 
 async def fields(visit: Visit) -> Fields:
-    return Fields(await visit.request.post())
+    with span(CLIENT):
+        return Fields(await visit.request.post())
 
 
 def visibility(value: str) -> Visibility:
@@ -125,7 +127,8 @@ async def upload(visit: Visit) -> Upload:
 
 async def _next(reader: MultipartReader) -> BodyPartReader | None:
     try:
-        part = await reader.next()
+        with span(CLIENT):
+            part = await reader.next()
     except ValueError as error:
         raise InvalidInput(f"the form cannot be read: {error}") from None
     if part is not None and not isinstance(part, BodyPartReader):
@@ -135,7 +138,7 @@ async def _next(reader: MultipartReader) -> BodyPartReader | None:
 
 async def _text(part: BodyPartReader) -> str:
     content = b""
-    while piece := await part.read_chunk():
+    while piece := await _chunk(part):
         content += piece
         if len(content) > _FIELD:
             raise InvalidInput(f"the field {part.name} is too long", field=part.name or "")
@@ -143,11 +146,20 @@ async def _text(part: BodyPartReader) -> str:
 
 
 async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
-    while piece := await part.read_chunk(_PIECE):
+    while piece := await _chunk(part):
         yield piece
+
+
+async def _chunk(part: BodyPartReader) -> bytes:
+    with span(CLIENT):
+        return await part.read_chunk(_PIECE)
 
 
 async def body_pieces(request: web.Request) -> AsyncIterator[bytes]:
     """A request's body as it arrives."""
-    async for piece in request.content.iter_any():
+    while True:
+        with span(CLIENT):
+            piece = await request.content.readany()
+        if not piece:
+            return
         yield piece

@@ -13,6 +13,8 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from fossilrepo.traces import span
+
 
 class Full(Exception):
     """No slot became free in time."""
@@ -60,8 +62,9 @@ class Slots:
         entry = (client, turn)
         self._waiting.append(entry)
         try:
-            async with asyncio.timeout(self._patience):
-                await turn
+            with span("place"):
+                async with asyncio.timeout(self._patience):
+                    await turn
         except BaseException as error:
             if entry in self._waiting:
                 self._waiting.remove(entry)

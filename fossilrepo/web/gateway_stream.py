@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from fossilrepo.traces import CLIENT, span
 from fossilrepo.web.gateway_headers import ResponseHead, parse_response_head
 
 PIECE = 64 * 1024
@@ -104,7 +105,8 @@ class RequestBody:
 
     async def _read(self) -> bytes:
         try:
-            piece = await self._pace.wait(self._content.readany())
+            with span(CLIENT):
+                piece = await self._pace.wait(self._content.readany())
         except (OSError, HttpProcessingError, web.RequestPayloadError):
             raise ClientGone from None
         if not piece:
@@ -140,8 +142,10 @@ class Exchange:
 
     async def head(self) -> ResponseHead:
         try:
-            async with asyncio.timeout(self._limits.thinking):
-                return parse_response_head(await self._reader.readuntil(b"\r\n\r\n"))
+            with span("fossil"):
+                async with asyncio.timeout(self._limits.thinking):
+                    got = await self._reader.readuntil(b"\r\n\r\n")
+            return parse_response_head(got)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             raise FossilFailed(f"no answer: {error!r}") from None
 

@@ -1,17 +1,23 @@
 """The host in Prometheus' own form.
 
-Owns the names of metrics. Everything is measured when it is asked for; nothing
-is counted here.
+Owns the names of metrics. Nothing is counted or measured here but what the system tells when it is
+asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -22,6 +28,7 @@ from fossilrepo.services.certificates import Standing
 from fossilrepo.services.health import Health
 from fossilrepo.services.mirrors import Shown
 from fossilrepo.services.replication import Replication
+from fossilrepo.services.timings import BOUNDS
 from fossilrepo.web.gateway import GatewayStats
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -67,6 +74,7 @@ class _Now(Collector):
             "insights_unread", "Repositories whose history could not be read.", self._unread
         )
         yield from self._children()
+        yield from self._timings()
         yield from self._requests()
 
     def _children(self) -> Iterator[Metric]:
@@ -79,6 +87,22 @@ class _Now(Collector):
             restarts.add_metric([child.name], child.restarts)
         yield up
         yield restarts
+
+    def _timings(self) -> Iterator[Metric]:
+        seconds = HistogramMetricFamily(
+            "fossilrepo_request_seconds", "Until an answer began.", labels=["kind"]
+        )
+        slow = CounterMetricFamily(
+            "fossilrepo_requests_slow", "Requests that took longer than log.slow.", labels=["kind"]
+        )
+        for kind, counted in self._health.timings.counted.items():
+            within = accumulate(counted.buckets)
+            bounds = (*map(str, BOUNDS), "+Inf")
+            buckets = [(bound, float(count)) for bound, count in zip(bounds, within, strict=True)]
+            seconds.add_metric([kind], buckets, counted.seconds)
+            slow.add_metric([kind], counted.slow)
+        yield seconds
+        yield slow
 
     def _requests(self) -> Iterator[Metric]:
         stats = self._gateway

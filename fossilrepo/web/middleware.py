@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from fossilrepo.logs import request_id
+from fossilrepo.logs import blank_secrets, request_id
 from fossilrepo.services import Services
+from fossilrepo.services.timings import Kind
+from fossilrepo.traces import Trace, traced
 from fossilrepo.web import auth, gateway_pages, problems
 from fossilrepo.web.gateway import Gateway
 from fossilrepo.web.gateway_xfer import is_sync
@@ -29,8 +30,8 @@ from fossilrepo.web.visit import NUMBER, Form, Route, Visit
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+TRACE: web.RequestKey[Trace] = web.RequestKey("trace", Trace)
 _IS_SITE: web.RequestKey[bool] = web.RequestKey("is site", bool)
-SLOW_MS = 2000.0
 _DRAIN = 5.0  # seconds for changes in flight when the site stops
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -79,10 +80,28 @@ class Door:
 
     async def on_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers[REQUEST_ID] = request.get(NUMBER, "")
+        if TRACE in request:
+            self._time(request, request[TRACE], response.status)
         if request.get(_IS_SITE):
             for name, value in SECURITY.items():
                 response.headers.setdefault(name, value)
             response.headers["Server"] = "fossilrepo"
+
+    def _time(self, request: web.Request, trace: Trace, status: int) -> None:
+        """How long it took until the answer began; what is long after that is its size."""
+        kind: Kind = "repository"
+        host, path = request.host, request.rel_url.raw_path
+        if request.get(_IS_SITE):
+            kind, host = "api" if path.startswith("/api/") else "site", ""
+        seconds, asked = trace.ours(), blank_secrets(f"{request.method} {host}{path}")
+        is_change = not host and request.method not in ("GET", "HEAD")
+        mark = request_id.set(request[NUMBER])
+        try:
+            self._services.health.timings.add(kind, asked, status, seconds, trace.words())
+            level = logging.INFO if is_change else logging.DEBUG
+            log.log(level, "%s %d in %.0f ms", asked, status, seconds * 1000)
+        finally:
+            request_id.reset(mark)
 
     async def finish(self, _app: web.Application) -> None:
         """Wait for changes whose browsers have left, for a while."""
@@ -96,7 +115,8 @@ class Door:
             request[NUMBER] = secrets.token_hex(8)
             mark = request_id.set(request[NUMBER])
             try:
-                return await self._by_host(request)
+                with traced() as request[TRACE]:
+                    return await self._by_host(request)
             finally:
                 request_id.reset(mark)
 
@@ -121,21 +141,13 @@ class Door:
 
     async def _site(self, request: web.Request) -> web.StreamResponse:
         request[_IS_SITE] = True
-        began = time.perf_counter()
         route = self._routes.get(request.match_info.route)
         visit = Visit(request, self._gateway.client_address(request), _form(request, route))
         try:
             visit = await auth.recognise(visit)
-            response = await self._through(visit, route)
+            return await self._through(visit, route)
         except Exception as error:
-            response = problems.answer(visit, error)
-        took = (time.perf_counter() - began) * 1000
-        level = logging.INFO if request.method not in ("GET", "HEAD") else logging.DEBUG
-        if took > SLOW_MS and not (route is not None and route.lasts):
-            level = logging.WARNING
-        path = request.path
-        log.log(level, "%s %s %d in %.0f ms", request.method, path, response.status, took)
-        return response
+            return problems.answer(visit, error)
 
     async def _through(self, visit: Visit, route: Route | None) -> web.StreamResponse:
         if route is None:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.services.opening import digest
+from fossilrepo.traces import CLIENT, span
 from fossilrepo.web import gateway_pages as pages
 from fossilrepo.web import render
 from fossilrepo.web.gateway_limits import Full
@@ -140,7 +141,8 @@ async def _form(request: web.Request) -> dict[str, str]:
         return {}
     try:
         async with asyncio.timeout(_READ_WITHIN):
-            sent = await request.post()
+            with span(CLIENT):
+                sent = await request.post()
     except (TimeoutError, ValueError, web.RequestPayloadError):
         return {}
     return {key: value for key, value in sent.items() if isinstance(value, str)}

@@ -30,6 +30,8 @@ async def system(visit: Visit) -> web.StreamResponse:
         disk=health.disk(),
         data=visit.services.settings.data,
         jobs=jobs,
+        slow=health.timings.slow(),
+        slow_from=visit.services.settings.log.slow,
         usage=await asyncio.to_thread(health.usage),
         certificates=await asyncio.to_thread(visit.services.certificates.standing),
         configuration=_sections(masked(visit.services.settings)),

@@ -16,6 +16,7 @@ from aiohttp import web
 from fossilrepo import __version__, resources
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.services.passwords import MIN_PASSWORD
+from fossilrepo.traces import span
 from fossilrepo.web import auth
 from fossilrepo.web.filters import FILTERS
 from fossilrepo.web.static_files import StaticFiles
@@ -109,7 +110,8 @@ def set_up(app: web.Application, static: StaticFiles) -> None:
 def page(visit: Visit, template: str, *, status: int = 200, **context: Any) -> web.Response:
     """The template as a page."""
     known = _context(visit, context)
-    text = aiohttp_jinja2.render_string(template, visit.request, known)
+    with span("template"):
+        text = aiohttp_jinja2.render_string(template, visit.request, known)
     response = web.Response(status=status, text=text, content_type="text/html")
     if known["notice"]:
         response.del_cookie(NOTICE_COOKIE, path="/")

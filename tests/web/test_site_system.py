@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
 
 import pytest
 
-from fossilrepo.config import Settings
+from fossilrepo.config import Log, Settings
 from fossilrepo.errors import NotFound
 from fossilrepo.logs import request_id
 from fossilrepo.models import Visibility
@@ -183,9 +184,62 @@ async def test_the_site_says_that_it_is_read_only(settings: Settings) -> None:
 async def test_the_dashboard_asks_for_metrics_that_there_are(site: Site) -> None:
     """docs/grafana.json and the alerts of docs/operations.md name no metric that is not told."""
     await site.admin()
-    told = set(re.findall(r"^# TYPE (\S+)", (await site.browser().get("/metrics")).text, re.M))
+    text = (await site.browser().get("/metrics")).text
+    told = set(re.findall(r"^(?:# TYPE )?(fossilrepo_\w+)", text, re.M))
     for name in ("grafana.json", "operations.md"):
         text = (ROOT / "docs" / name).read_text()
         asked = set(re.findall(r"\bfossilrepo_[a-z_]+", text))
         assert len(asked) > 5
         assert asked <= told, asked - told
+
+
+async def test_slow_requests_are_told_with_where_their_time_went(settings: Settings) -> None:
+    settings = roomy(settings).model_copy(update={"log": Log.model_validate({"slow": "0.001s"})})
+    async with served(settings) as site:
+        browser = await site.admin()
+        await browser.get("/repos/demo?q=not-to-be-told")
+        await site.browser().post("/login", {"login": "ada", "password": "wrong-not-to-be-told"})
+        page = (await browser.get("/system")).text
+        assert re.search(r"<code>GET /repos/demo</code><p[^>]*>.*database \d+ ms", page)
+        slow = (await site.services.health.status())["slow"]
+        assert all(set(one) == {"at", "asked", "status", "seconds", "spent"} for one in slow)
+        assert "not-to-be-told" not in str(slow)
+        guess = next(one for one in slow if one["asked"] == "POST /login")
+        assert re.search(r"password \d+ ms", guess["spent"])
+        told = (await site.browser().get("/metrics")).text
+        for kind, least in (("site", 3), ("api", 0), ("repository", 0)):
+            of_kind = re.findall(rf'^fossilrepo_request\S*{{kind="{kind}".*', told, re.M)
+            value = dict(line.rsplit(" ", 1) for line in of_kind)
+            some = float(value[f'fossilrepo_requests_slow_total{{kind="{kind}"}}'])
+            every = value[f'fossilrepo_request_seconds_bucket{{kind="{kind}",le="+Inf"}}']
+            assert least <= some <= float(every)
+
+
+async def test_one_time_links_are_not_told(settings: Settings) -> None:
+    settings = roomy(settings).model_copy(update={"log": Log.model_validate({"slow": "0.00001s"})})
+    async with served(settings) as site:
+        await site.browser().get(f"/setup/{'Aa1' * 10}")
+        (one,) = site.services.health.timings.slow()
+        assert one.asked == "GET /setup/**********"
+
+
+async def test_a_client_that_takes_its_time_is_not_our_slowness(settings: Settings) -> None:
+    settings = roomy(settings).model_copy(update={"log": Log.model_validate({"slow": "0.5s"})})
+    async with served(settings) as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        head = "POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head += f"Origin: http://localhost:{site.port}\r\nContent-Length: 11\r\n"
+        head += "Content-Type: application/x-www-form-urlencoded\r\n\r\nlogin="
+        writer.write(head.encode())
+        await asyncio.sleep(1.0)
+        writer.write(b"abcde")
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+        assert sum(site.services.health.timings.counted["site"].buckets) == 1
+        assert site.services.health.timings.slow() == []
+
+
+async def test_the_page_says_that_nothing_was_slow(site: Site) -> None:
+    page = (await (await site.admin()).get("/system")).text
+    assert "None since the start has taken longer than 2.0 s" in page
