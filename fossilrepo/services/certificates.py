@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from fossilrepo.config import Settings, effective_issuer
 from fossilrepo.db.repositories import RepositoryStore
-from fossilrepo.errors import FossilrepoError
+from fossilrepo.errors import FossilrepoError, TooManyRequests
 from fossilrepo.models import now
 from fossilrepo.services.alerts import Trouble
 from fossilrepo.services.health import Check, Health
@@ -27,6 +27,7 @@ TOUCH_EVERY = 3600.0  # seconds
 SOON = timedelta(days=14)  # Caddy renews after two thirds of a lifetime: 30 days before the end
 SHORT = 0.1  # of a lifetime, for those that live shorter than SOON
 MANY = 30  # names; Let's Encrypt gives 50 new ones a week
+NEW_IN_WEEK, WEEK = 45, 7 * 86400.0  # some are left for what else the domain has
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Certificates:
         self._health = health
         self._doors: Doors | None = None
         self._seen: tuple[float, ...] = ()
+        self._begun: dict[str, float] = {}  # names without a certificate, and when one was allowed
+        self._waiting: set[str] = set()
 
     @property
     def enabled(self) -> bool:
@@ -65,6 +68,34 @@ class Certificates:
     def _is_served(self, name: str) -> bool:
         repository = name.removesuffix(f".{self._domain}")
         return name == self._domain or (self._settings.served / f"{repository}.fossil").exists()
+
+    async def require_room(self, name: str) -> None:
+        """TooManyRequests when no more new names may ask the authority this week.
+
+        Who makes names without end would use up what it gives to the whole domain.
+        """
+        if not self.enabled or not self._is_counted:
+            return
+        at = time.monotonic()
+        self._begun = {one: began for one, began in self._begun.items() if at - began < WEEK}
+        if name in self._begun or await asyncio.to_thread(self._caddy.has_certificate, name):
+            self._waiting.discard(name)
+            return
+        if len(self._begun) < NEW_IN_WEEK:
+            self._begun[name] = at
+            self._waiting.discard(name)
+            return
+        if name not in self._waiting:
+            log.warning("%s gets no certificate yet: %d new ones this week", name, NEW_IN_WEEK)
+            self._waiting.add(name)
+        wait = min(self._begun.values()) + WEEK - at
+        raise TooManyRequests(f"{name} waits for its certificate", retry_after=wait)
+
+    @property
+    def _is_counted(self) -> bool:
+        """Whether each name needs a certificate of its own, of an authority that counts them."""
+        is_counted = effective_issuer(self._settings) == "acme"
+        return is_counted and not self._by_path and not self._settings.caddy.certificate
 
     def installed(self, doors: Doors) -> None:
         """Caddy was started with what lies there now."""
@@ -170,14 +201,17 @@ class Certificates:
     async def _enough(self) -> list[Check]:
         """More names than an authority gives certificates for in a week want one for all."""
         count = await self._repositories.count()
-        is_counted = effective_issuer(self._settings) == "acme"
-        if self._by_path or count <= MANY or self._settings.caddy.certificate or not is_counted:
+        waiting = sorted(filter(self._is_served, self._waiting))
+        if not self._is_counted or (count <= MANY and not waiting):
             return []
+        words = f"{count} repositories need one each, and Let's Encrypt gives 50 new ones a week"
+        if waiting:
+            words += f"; {len(waiting)} wait for theirs: {', '.join(waiting[:5])}"
         return [
             Check(
                 "number of certificates",
-                "warn",
-                f"{count} repositories need one each, and Let's Encrypt gives 50 new ones a week",
+                "fail" if waiting else "warn",
+                words,
                 f"get one for *.{self._domain} (certbot with a DNS plugin), and name its files in "
                 "caddy.certificate and caddy.key; or see server.routing",
             )

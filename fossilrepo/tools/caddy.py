@@ -225,6 +225,10 @@ class Caddy:
         found = [one for path in places if (one := _certificate(path)) is not None]
         return sorted(found, key=lambda one: one.not_after)
 
+    def has_certificate(self, name: str) -> bool:
+        """Whether Caddy fetched one for the name, be it an old one."""
+        return any((self.folder / "caddy" / "certificates").glob(f"*/{name}/{name}.crt"))
+
 
 def check_pair(pem: bytes, secret: bytes, certificate: Path, key: Path) -> None:
     """ConfigError unless the first certificate of `pem` belongs to the key."""

@@ -141,7 +141,11 @@ class Gateway:
 
     def knows(self, name: str) -> bool:
         """Whether a repository has this name, or had it."""
-        return self._lookup(name) is not HostState.UNKNOWN or self._former(name) is not None
+        return self.serves(name) or self._former(name) is not None
+
+    def serves(self, name: str) -> bool:
+        """Whether a repository has this name, be it closed for a moment."""
+        return self._lookup(name) is not HostState.UNKNOWN
 
     async def handle(
         self, request: web.Request, name: str, *, below: bool = False

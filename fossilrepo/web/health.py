@@ -13,7 +13,7 @@ import ipaddress
 from aiohttp import web
 
 from fossilrepo.errors import Forbidden, NotFound
-from fossilrepo.models import Actor, RepositoryState
+from fossilrepo.models import Actor
 from fossilrepo.web.gateway_costly import robots_txt
 from fossilrepo.web.hosts import LABEL
 from fossilrepo.web.visit import Form, Route, Visit, Who
@@ -59,26 +59,21 @@ async def metrics(visit: Visit) -> web.StreamResponse:
 
 
 async def tls_ask(visit: Visit) -> web.StreamResponse:
-    """200 when a certificate may be asked for: the site, live and archived repositories."""
-    if not from_this_machine(visit.request):
-        raise NotFound("there is no such name")
+    """200 when a certificate may be asked for: the site, live and archived repositories.
+
+    Anyone's handshake leads here: what is not served costs two system calls.
+    """
     wanted, domain = visit.query("domain"), visit.services.links.domain
-    if wanted == domain:
-        return web.Response(text="yes\n")
-    if not visit.services.links.by_path and await _is_served(
-        visit, wanted.removesuffix(f".{domain}"), wanted
-    ):
-        return web.Response(text="yes\n")
-    raise NotFound("there is no such name")
-
-
-async def _is_served(visit: Visit, name: str, wanted: str) -> bool:
-    if name == wanted or not LABEL.fullmatch(name):
-        return False
-    if visit.services.previews.is_open(name):
-        return True
-    repository = await visit.services.repos.get(Actor.system(), name)
-    return repository.state in (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
+    name = wanted.removesuffix(f".{domain}")
+    is_repository = name != wanted and LABEL.fullmatch(name) is not None
+    is_ours = wanted == domain or (
+        is_repository and not visit.services.links.by_path and visit.gateway.serves(name)
+    )
+    if not is_ours or not from_this_machine(visit.request):
+        raise NotFound("there is no such name")
+    if is_repository:
+        await visit.services.certificates.require_room(wanted)
+    return web.Response(text="yes\n")
 
 
 async def robots(visit: Visit) -> web.StreamResponse:

@@ -224,14 +224,14 @@ async def test_one_time_links_are_not_told(settings: Settings) -> None:
 
 
 async def test_a_client_that_takes_its_time_is_not_our_slowness(settings: Settings) -> None:
-    settings = roomy(settings).model_copy(update={"log": Log.model_validate({"slow": "0.5s"})})
+    settings = roomy(settings).model_copy(update={"log": Log.model_validate({"slow": "1.5s"})})
     async with served(settings) as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         head = "POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         head += f"Origin: http://localhost:{site.port}\r\nContent-Length: 11\r\n"
         head += "Content-Type: application/x-www-form-urlencoded\r\n\r\nlogin="
         writer.write(head.encode())
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2.0)
         writer.write(b"abcde")
         answer = await reader.read()
         writer.close()
