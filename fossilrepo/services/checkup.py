@@ -28,7 +28,7 @@ from fossilrepo.services.keys import fingerprint
 from fossilrepo.services.name_checks import names_lead_here
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
-from fossilrepo.tools import caddy, fossil_audit, fossil_write, litestream, machine
+from fossilrepo.tools import caddy, fossil_audit, fossil_write, git_locks, litestream, machine
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.wording import plural
 
@@ -64,6 +64,7 @@ class Checkup:
             "secret key": self._close_key,
             "people in repositories": self._write_people,
             "settings in repositories": self._disarm,
+            "locks": self._unlock,
         }
 
     async def doctor(self, thorough: bool) -> list[Check]:
@@ -77,6 +78,7 @@ class Checkup:
             await asyncio.to_thread(self._logs, rows),
             await asyncio.to_thread(self._files, rows),
             self._people(rows),
+            await asyncio.to_thread(self._locks),
         ]
         if thorough:
             checks.append(await self._programs())
@@ -247,6 +249,28 @@ class Checkup:
                 "see `fossilrepo backup status`; they shrink when the replica has everything",
             )
         return Check("write-ahead logs", "ok", "all of them are short")
+
+    def _locks(self) -> Check:
+        """Of Git only: ours and SQLite's end with whoever holds them."""
+        found = [path for place in self._gits() for path in git_locks.stale(place)]
+        if found:
+            return Check(
+                "locks",
+                "warn",
+                f"a git that was killed left {plural(len(found), 'lock')}, the first is {found[0]}",
+                "the next run of the mirror removes them, or `fossilrepo doctor --fix`",
+            )
+        return Check("locks", "ok", "nobody left one behind")
+
+    def _gits(self) -> list[Path]:
+        """Git repositories of our own: exports, and mirrors into folders of this server."""
+        exports, mirrors = self._settings.git, self._settings.mirrors
+        heads = (*exports.glob("*/*/HEAD"), *mirrors.glob("*/HEAD"), *mirrors.glob("*/*/HEAD"))
+        return [head.parent for head in heads]
+
+    async def _unlock(self) -> str:
+        cleared = [await asyncio.to_thread(git_locks.clear, place) for place in self._gits()]
+        return f"removed {sum(cleared)}"
 
     def _files(self, rows: list[Repository]) -> Check:
         """Rows whose file is gone, and files that no row knows."""

@@ -24,7 +24,7 @@ if __name__ == "__main__":  # -I leaves our own package out
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fossilrepo.errors import FossilrepoError
-from fossilrepo.tools import fossil_db
+from fossilrepo.tools import fossil_db, git_locks
 from fossilrepo.tools.fossil_artifacts import NotReadable
 from fossilrepo.tools.git_export_commits import Commits
 from fossilrepo.tools.git_export_state import VERSION, Git, GitFailed, State
@@ -198,6 +198,7 @@ def _export(order: dict[str, Any], *, fresh: bool) -> dict[str, Any]:
     rebuilt = fresh or not _is_sound(folder, git)
     if rebuilt:
         _fresh(folder, git, order["main_branch"])
+    git_locks.clear(git.path)
     for left in folder.glob("import-*"):  # of one that was killed
         shutil.rmtree(left, ignore_errors=True)
     state = State(folder)

@@ -20,7 +20,7 @@ from pathlib import Path
 from fossilrepo.errors import InvalidInput, ToolFailed, Unavailable
 from fossilrepo.runtime import process
 from fossilrepo.runtime.process import Command, Finished
-from fossilrepo.tools import git
+from fossilrepo.tools import git, git_locks
 from fossilrepo.tools.addresses import is_within, plain_refused, resolve
 from fossilrepo.tools.checked_proxy import CheckedProxy
 from fossilrepo.tools.fossil import Limits, without_secrets
@@ -192,7 +192,10 @@ class Remote:
         return self.address.url if self._place is None else str(self._place)
 
     async def _make_folder(self) -> None:
-        if self._place is None or await asyncio.to_thread(self._place.exists):
+        if self._place is None:
+            return
+        if await asyncio.to_thread(self._place.exists):
+            await asyncio.to_thread(git_locks.clear, self._place)
             return
         options = ("--quiet", "--bare", "--template=", "--initial-branch=main")
         done = await self._run(("init", *options, "--", self._where), LOOK_SECONDS)

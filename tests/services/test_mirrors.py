@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +20,7 @@ from fossilrepo.core import open_services
 from fossilrepo.errors import Conflict, Forbidden, FossilrepoError, InvalidInput, NotFound
 from fossilrepo.models import Actor, JobState, Visibility, now
 from fossilrepo.rights import Role
-from fossilrepo.tools import fossil_write
+from fossilrepo.tools import fossil_write, git_locks
 from tests.helpers.checkins import Committer, checkins
 from tests.helpers.git_servers import TOKEN, USER, bare, git, http_git, refs
 from tests.helpers.mirror_lab import HERE, Lab, looping, origin_of
@@ -477,3 +479,34 @@ async def test_the_main_branch_can_have_another_name(lab: Lab) -> None:
     for bad in ("-x", "a..b", "fossil-wiki", "a b", ""):
         with pytest.raises(InvalidInput):
             await lab.services.git_authors.set_main_branch(HERE, "demo", bad)
+
+
+async def test_locks_of_a_git_that_was_killed_stop_nothing(lab: Lab) -> None:
+    lab.committer.commit("one")
+    mirror = await lab.services.mirrors.add(HERE, "demo", "folder:kept/demo.git")
+    assert (await lab.run(mirror)).state is JobState.DONE
+    settings = lab.services.settings
+    folder = settings.mirrors / "kept/demo.git"
+    export = next(settings.git.glob("*/export.git"))
+    packs = sorted(path.name for path in export.glob("objects/pack/*.pack"))
+    old = time.time() - 2 * git_locks.STALE
+    locks = [folder / "HEAD.lock", folder / "refs/heads/main.lock", export / "packed-refs.lock"]
+    for lock in locks:
+        lock.touch()
+        os.utime(lock, (old, old))
+    held = folder / "config.lock"  # by somebody who is at work
+    held.touch()
+    check = {one.name: one for one in await lab.services.checkup.doctor(thorough=False)}["locks"]
+    assert check.result == "warn" and "3 locks" in check.found
+    newest = lab.committer.commit("two")
+    job = await lab.run(mirror)
+    assert job.state is JobState.DONE, job.error
+    assert origin_of(folder) == newest
+    assert not any(lock.exists() for lock in locks) and held.exists()
+    assert set(packs) <= {path.name for path in export.glob("objects/pack/*.pack")}, "made anew"
+    os.utime(held, (old, old))
+    assert await lab.services.checkup.fix([check]) == ["locks: removed 1"]
+    (told,) = [
+        one for one in await lab.services.checkup.doctor(thorough=False) if one.name == "locks"
+    ]
+    assert told.result == "ok" and not held.exists()
