@@ -232,7 +232,7 @@ async def open_core(
         health.more_checks.append(certificates.doctor)
         alerts.more.append(certificates.troubles)
         insights = Insights(
-            InsightStore(database), Timeline(database), store, shelf, access, health
+            InsightStore(database), Timeline(database), store, shelf, access, health, locks
         )
         health.more_checks.append(insights.doctor)
         checkup = Checkup(settings, store, shelf, projection, insights, fossil)

@@ -1,14 +1,17 @@
 """What is kept of each repository's history, so that pages never open a repository.
 
-Owns the tables of insights: everything that was read is kept in one transaction, and the counts
-are those of the events in `timeline`, whether they came at once or one after another.
+Owns the tables of insights: what came since the last reading is kept in one transaction, a whole
+history in many, so that nobody who writes waits for it; the counts are those of the events in
+`timeline` either way.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,6 +45,7 @@ from fossilrepo.insight import (
 )
 
 _PER_STATEMENT = 400
+PART = 5000  # events that are written in one transaction; less of them make a longer log
 _COUNTED = (insight_days, insight_users, insight_branches)
 
 
@@ -54,8 +58,16 @@ class InsightStore:
     async def keep(
         self, repository_id: str, read: Read, *, seen: str, size: int, at: datetime, seconds: float
     ) -> bool:
-        """All of what was read, or nothing; False when nothing of it is new."""
+        """All of what was read; False when nothing of it is new.
+
+        A long history is kept in parts. Cut off between them, it counts as not read yet.
+        """
         values = _values(read)
+        counts = await asyncio.to_thread(_counted, read.entries) if read.whole else None
+        is_first = read.whole and await self.known(repository_id) is None
+        is_short = is_first and len(read.entries) <= PART
+        if read.whole and not is_short:
+            await self._refill(repository_id, read.entries)
         async with self._db.write() as connection:
             before = (
                 await connection.execute(
@@ -71,9 +83,17 @@ class InsightStore:
                 )
                 return False
             hours = list(before.hours) if before is not None and not read.whole else [0] * 168
-            gone = await _replace(connection, repository_id, read)
-            _count_hours(hours, gone, -1)
-            _count_hours(hours, read.entries, 1)
+            if counts is None:
+                gone = await _replace(connection, repository_id, read.entries)
+                _count_hours(hours, gone, -1)
+                _count_hours(hours, read.entries, 1)
+            else:
+                hours = counts.hours
+                if is_short:
+                    while await events.clear(connection, repository_id, PART):
+                        pass  # what was cut off before
+                    await events.put_in(connection, repository_id, read.entries)
+                await counts.put(connection, repository_id)
             values |= {"hours": hours, "seen": seen, "read_at": at, "seconds": seconds}
             await _put(connection, insights, {"repository_id": repository_id}, values)
             today = {"repository_id": repository_id, "day": at.toordinal()}
@@ -82,12 +102,29 @@ class InsightStore:
 
     async def forget(self, repository_id: str) -> None:
         """Everything that was read of it."""
+        await self._refill(repository_id, ())
         async with self._db.write() as connection:
-            await events.clear(connection, repository_id)
-            for table in (*_COUNTED, insight_sizes, insights):
+            for table in (*_COUNTED, insight_sizes):
                 await connection.execute(
                     delete(table).where(table.c.repository_id == repository_id)
                 )
+
+    async def _refill(self, repository_id: str, entries: Sequence[Entry]) -> None:
+        """These events instead of all that there were; whoever else writes has a turn between."""
+        mine = insights.c.repository_id == repository_id
+        async with self._db.write() as connection:
+            await connection.execute(delete(insights).where(mine))
+        there_are = True
+        while there_are:
+            began = time.monotonic()
+            async with self._db.write() as connection:
+                there_are = await events.clear(connection, repository_id, PART)
+            await _rest(began)
+        for start in range(0, len(entries), PART):
+            began = time.monotonic()
+            async with self._db.write() as connection:
+                await events.put_in(connection, repository_id, entries[start : start + PART])
+            await _rest(began)
 
     async def keep_disk(self, day: DiskDay) -> None:
         values = asdict(day)
@@ -218,18 +255,19 @@ def _is_same(before: Row[Any], values: dict[str, Any]) -> bool:
     return all(before._mapping[name] == value for name, value in values.items())
 
 
-async def _replace(connection: AsyncConnection, repository_id: str, read: Read) -> list[Entry]:
-    """What was read instead of what was kept, with every count; the events that it replaced."""
-    if read.whole:
-        await events.clear(connection, repository_id)
-        await events.put_in(connection, repository_id, read.entries)
-        await _count_all(connection, repository_id, read.entries)
-        return []
-    hashes = [entry.hash for entry in read.entries]
-    gone = await events.take_out(connection, repository_id, hashes)
-    await events.put_in(connection, repository_id, read.entries)
-    await _count_again(connection, repository_id, [*gone, *read.entries])
+async def _replace(
+    connection: AsyncConnection, repository_id: str, entries: Sequence[Entry]
+) -> list[Entry]:
+    """These events beside what was kept, with every count; those that they replaced."""
+    gone = await events.take_out(connection, repository_id, [entry.hash for entry in entries])
+    await events.put_in(connection, repository_id, entries)
+    await _count_again(connection, repository_id, [*gone, *entries])
     return gone
+
+
+async def _rest(began: float) -> None:
+    """As long as the work took: waiting writers ask again in steps of up to a tenth of a second."""
+    await asyncio.sleep(time.monotonic() - began)
 
 
 def _kept(
@@ -286,19 +324,30 @@ def _count_hours(hours: list[int], entries: Iterable[Entry], by: int) -> None:
             hours[one.at.weekday() * 24 + one.at.hour] += by
 
 
-async def _count_all(
-    connection: AsyncConnection, repository_id: str, entries: Sequence[Entry]
-) -> None:
-    """The counts of a repository whose events are all in hand."""
-    for table in _COUNTED:
-        await connection.execute(delete(table).where(table.c.repository_id == repository_id))
-    days = Counter((one.at.toordinal(), one.kind) for one in entries)
-    await _add(
-        connection,
-        insight_days,
-        repository_id,
-        [{"day": day, "kind": kind, "count": count} for (day, kind), count in days.items()],
-    )
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Of a repository whose events are all in hand."""
+
+    hours: list[int]
+    days: Mapping[tuple[int, str], int]
+    users: Mapping[str, Contributor]
+    branches: Mapping[str, Branch]
+
+    async def put(self, connection: AsyncConnection, repository_id: str) -> None:
+        for table in _COUNTED:
+            await connection.execute(delete(table).where(table.c.repository_id == repository_id))
+        days = [{"day": day, "kind": kind, "count": n} for (day, kind), n in self.days.items()]
+        await _add(connection, insight_days, repository_id, days)
+        users = [_user(one) for one in self.users.values()]
+        await _add(connection, insight_users, repository_id, users)
+        branches = [_branch(one) for one in self.branches.values()]
+        await _add(connection, insight_branches, repository_id, branches)
+
+
+def _counted(entries: Sequence[Entry]) -> _Counts:
+    """Blocks, for many events."""
+    hours = [0] * 168
+    _count_hours(hours, entries, 1)
     users: dict[str, Contributor] = {}
     branches: dict[str, Branch] = {}
     for one in entries:
@@ -319,8 +368,8 @@ async def _count_all(
                 first_at=min(branch.first_at, one.at),
                 last_at=max(branch.last_at, one.at),
             )
-    await _add(connection, insight_users, repository_id, [_user(u) for u in users.values()])
-    await _add(connection, insight_branches, repository_id, [_branch(b) for b in branches.values()])
+    days = Counter((one.at.toordinal(), one.kind) for one in entries)
+    return _Counts(hours, days, users, branches)
 
 
 def _user(one: Contributor) -> dict[str, Any]:

@@ -110,10 +110,18 @@ def _conditions(readable: Readable | None, asked: Asked) -> list[ColumnElement[b
 # Writing: parts of the transaction that keeps what was read
 
 
-async def clear(connection: AsyncConnection, repository_id: str) -> None:
+async def clear(connection: AsyncConnection, repository_id: str, most: int) -> bool:
+    """Take out so many at most, the oldest rows first; whether there were any."""
+    mine = timeline.c.repository_id == repository_id
+    query = select(timeline.c.id).where(mine).order_by(timeline.c.id).limit(1).offset(most)
+    end = (await connection.execute(query)).scalar()
+    some = and_(mine, timeline.c.id < end) if end is not None else mine
     if connection.dialect.name == "sqlite":
-        await connection.execute(text(_FORGET_SQLITE), {"of": repository_id})
-    await connection.execute(delete(timeline).where(timeline.c.repository_id == repository_id))
+        until = " AND id < :end" if end is not None else ""
+        values = {"of": repository_id} | ({"end": end} if end is not None else {})
+        await connection.execute(text(_FORGET_SQLITE + until), values)
+    done = await connection.execute(delete(timeline).where(some))
+    return done.rowcount > 0
 
 
 async def take_out(

@@ -1,6 +1,6 @@
 """Logs that have grown, written into their databases once Litestream has read them.
 
-Owns when that is worth it and the order: writers out, Litestream reads to the end, one
+Owns when that is worth it and the order: Litestream reads, writers out, it reads the rest, one
 checkpoint, and a small write that begins the log anew. A failure is told in the log and
 tried again with the next question: nothing is lost while the log stays. See `wal_guard`.
 """
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 LIMIT = 4 * 2**20  # bytes, at least; an eighth of a larger database, up to 16 times as much
 QUIET_LIMIT = 256 * 2**10  # bytes, when nothing has changed for a while
 MOST = 16
+READ_WITHIN = 60.0  # seconds, while others write
+HELD_UP = 2.0  # seconds that writers wait at most until the rest is read
 
 
 class Folding:
@@ -47,10 +49,11 @@ class Folding:
             log.warning("the log of %s could not be folded in: %s", path.name, error)
 
     async def _fold(self, path: Path) -> None:
+        await self._control.read(path, within=READ_WITHIN)
         with self._guard.no_writer(path) as alone:
             if not alone:
                 return  # somebody writes: after that the question comes again
-            await self._control.read(path)
+            await self._control.read(path, within=HELD_UP)  # what came since
             done = await asyncio.to_thread(self._guard.checkpoint, path)
         if done:
             await asyncio.to_thread(litestream.begin_log_anew, path)

@@ -18,6 +18,7 @@ from fossilrepo.db.timeline import Timeline
 from fossilrepo.errors import FossilrepoError
 from fossilrepo.insight import Asked, Contributor, DiskDay, Event, Kept, days_until_full, merged
 from fossilrepo.models import Actor, Repository, RepositoryState, now
+from fossilrepo.runtime.locks import FileLocks
 from fossilrepo.services.access import Access
 from fossilrepo.services.health import Check, Health
 from fossilrepo.services.pulse import Pulse
@@ -31,6 +32,8 @@ DISK_EVERY = 3600.0  # seconds
 FORECAST_DAYS = 30
 LIVING = (RepositoryState.ACTIVE, RepositoryState.ARCHIVED)
 MOST_WORDS = 8
+PATIENCE = 120.0  # seconds for another process that reads the same one
+MOST_AT_ONCE = 2000  # new events; more are kept as a whole history is: in parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Insights:
         shelf: Shelf,
         access: Access,
         health: Health,
+        locks: FileLocks,
     ) -> None:
         self._store = store
         self._timeline = timeline
@@ -63,6 +67,7 @@ class Insights:
         self._shelf = shelf
         self._access = access
         self._health = health
+        self._locks = locks
         self._due: dict[str, None] = {}
         self._asked = asyncio.Event()
         self.pulse = Pulse()
@@ -137,10 +142,17 @@ class Insights:
 
     async def refresh(self, repository: Repository, *, whole: bool = False) -> None:
         """Read what is new in it, or everything; raises what reading a file can raise."""
+        busy = f"the history of {repository.label}"
+        async with self._locks.hold(f"insights-{repository.id}", timeout=PATIENCE, busy=busy):
+            await self._refresh(repository, whole=whole)
+
+    async def _refresh(self, repository: Repository, *, whole: bool) -> None:
         began = time.monotonic()
         known = None if whole else await self._store.known(repository.id)
         path = self._shelf.file(repository.id)
         read = await asyncio.to_thread(fossil_insights.read, path, known)
+        if not read.whole and len(read.entries) > MOST_AT_ONCE:
+            read = await asyncio.to_thread(fossil_insights.read, path, None)
         changed = await self._store.keep(
             repository.id,
             read,
@@ -154,7 +166,8 @@ class Insights:
 
     async def forget(self, repository: Repository) -> None:
         """Before it is purged."""
-        await self._store.forget(repository.id)
+        async with self._locks.hold(f"insights-{repository.id}", timeout=PATIENCE):
+            await self._store.forget(repository.id)
 
     async def _note_disk(self) -> None:
         await self._store.keep_disk(await self._disk_now())

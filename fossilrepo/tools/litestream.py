@@ -64,11 +64,13 @@ _HANDLES_LEAST = 2**17
 
 _OWN_CHANGES = "120s"  # the store: `/sync` is asked on every change, this is for what was missed
 _CONTROL_CHANGES = "1s"
-# `wal_guard` holds the log, and the host checkpoints it when everything is on the replica.
+# `wal_guard` holds the log, and the host checkpoints it when everything is on the replica. A
+# `truncate-page-n` of 0 is no limit in the documents and 500 MB in the program: past them each
+# question makes Litestream try a checkpoint, and change the database.
 _NO_CHECKPOINTS = {
     "min-checkpoint-page-count": 2**31 - 1,
     "checkpoint-interval": "87600h",
-    "truncate-page-n": 0,
+    "truncate-page-n": 2**31 - 1,
 }
 _LEVELS = ("30s", "5m", "1h")
 

@@ -75,9 +75,9 @@ class Control:
             status=str(answer.get("status", "")),
         )
 
-    async def read(self, path: Path) -> None:
+    async def read(self, path: Path, *, within: float = _PATIENCE) -> None:
         """Have everything of the database's log read, whether or not its target answers."""
-        await self._call("POST", "/sync", {"path": str(path), "wait": False}, patience=_PATIENCE)
+        await self._call("POST", "/sync", {"path": str(path), "wait": False}, patience=within)
 
     async def info(self) -> dict[str, Any]:
         """Version, pid and uptime of the running program; it answers within milliseconds."""

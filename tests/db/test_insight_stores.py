@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from fossilrepo.db.engine import Database
-from fossilrepo.db.insights import InsightStore
+from fossilrepo.db.insights import PART, InsightStore
 from fossilrepo.db.repositories import Readable, RepositoryStore
 from fossilrepo.db.timeline import Timeline
 from fossilrepo.insight import Asked, Big, DiskDay, Entry, Known, Read, Readme, Tickets
@@ -110,3 +112,57 @@ async def test_days_of_the_disk_are_kept_once_each(store: InsightStore) -> None:
         await store.keep_disk(DiskDay(739000, 10**13, free, 10))
     assert await store.disk(738999) == [DiskDay(739000, 10**13, 4, 10)]
     assert await store.disk(739001) == []
+
+
+def a_long_history(count: int, word: str) -> Read:
+    hour = timedelta(hours=1)
+    return a_reading(*(an_entry(n, at=AT + n * hour, text=f"{word} {n}") for n in range(count)))
+
+
+async def test_a_long_history_lets_other_writers_have_their_turn(
+    store: InsightStore, database: Database
+) -> None:
+    ended, written = asyncio.Event(), 0
+
+    async def others() -> None:
+        nonlocal written
+        while not ended.is_set():
+            await store.keep_disk(DiskDay(739000 + written, 1, 1, 10))
+            written += 1
+
+    writing = asyncio.create_task(others())
+    assert await keep(store, a_long_history(6 * PART, "first"))
+    ended.set()
+    await writing
+    assert written >= 5
+    kept = await store.of("a" * 12)
+    assert kept is not None and kept.contributors[0].checkins == 6 * PART
+    assert sum(kept.hours) == 6 * PART
+    # Shorter now, as after a restore: nothing stays of what there was.
+    assert await keep(store, a_long_history(3 * PART, "second"))
+    timeline = Timeline(database)
+    assert len(await timeline.events(None, Asked(), 10 * PART)) == 3 * PART
+    assert await timeline.search(None, ["first"], Asked()) == []
+    assert len(await timeline.search(None, ["second", "17"], Asked(), 1000)) > 1
+
+
+async def test_a_long_history_that_was_cut_off_is_not_taken_for_read(
+    store: InsightStore, database: Database
+) -> None:
+    timeline = Timeline(database)
+    await keep(store, a_long_history(2 * PART, "first"))
+    keeping = asyncio.create_task(keep(store, a_long_history(4 * PART, "second")))
+    while not await timeline.search(None, ["second"], Asked(), 1):
+        await asyncio.sleep(0.01)
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
+    assert await store.known("a" * 12) is None and await store.unread() == ["a" * 12]
+    assert await timeline.search(None, ["second"], Asked(), 1) != []
+    # As a short one, in one transaction, and whole.
+    assert await keep(store, a_reading(an_entry(1, text="third")))
+    assert [one.text for one in await timeline.events(None, Asked())] == ["third"]
+    assert await timeline.search(None, ["second"], Asked(), 1) == []
+    await keep(store, a_long_history(2 * PART, "fourth"))
+    await store.forget("a" * 12)
+    assert await timeline.events(None, Asked()) == []
