@@ -30,8 +30,9 @@ from fossilrepo.services.shelf import SUFFIX, Shelf
 from fossilrepo.services.standing import (
     Standing,
     host_answers,
+    large_copy,
     measured,
-    worst,
+    over_all,
     worth_writing,
 )
 from fossilrepo.tools import litestream
@@ -122,22 +123,7 @@ class Replication:
     def summary(self) -> dict[str, Any]:
         """The `backup` of `status`: url, place, state, lag in seconds, names that are behind."""
         rows = [row for row in self.statuses().values() if row.purged_at is None]
-        asked = [row for row in rows if row.state is not BackupState.OFF]
-        late = sorted(
-            row.label or row.repository_id
-            for row in asked
-            if row.behind_since is not None or row.state is BackupState.FAILING
-        )
-        at = now()
-        lags = [lag for row in asked if (lag := row.lag_s(at)) is not None]
-        unknown = any(row.state is BackupState.UNKNOWN for row in asked)
-        return {
-            "url": self.target.url,
-            "place": self.place,
-            "state": str(worst(asked)),
-            "lag_s": None if unknown and not late else max(lags, default=0.0),
-            "behind": late,
-        }
+        return {"url": self.target.url, "place": self.place, **over_all(rows)}
 
     # Changes
 
@@ -385,7 +371,14 @@ class Replication:
         except SyncFailed as error:
             if self.mend and self._measuring and await self.mend(identity, error):
                 self._ask_soon(identity, after=0.2)
-            self._failed(standing, *litestream.explain(error.message))
+            on_its_way = ""
+            if litestream.out_of_time(error.message):
+                left = await asyncio.to_thread(self._unsent, standing, path)
+                on_its_way = large_copy(standing.row, left, now())
+            if on_its_way:
+                self._behind(standing, began, on_its_way, ask_after=1.0)
+            else:
+                self._failed(standing, *litestream.explain(error.message))
         else:
             self._answered(standing, answer, began)
         if self._measuring and self._guard.holds(path):
@@ -411,9 +404,7 @@ class Replication:
         if standing.row.state is BackupState.OFF:
             return
         if answer.replicated_txid < answer.txid:
-            behind = standing.row.behind_since or began
-            self._set(standing, state=BackupState.BEHIND, behind_since=behind)
-            self._ask_soon(standing.row.repository_id, after=0.3)
+            self._behind(standing, began, "", ask_after=0.3)
             return
         if self._measuring and not self._guard.holds(self._path(standing.row.repository_id)):
             self._failed(
@@ -432,6 +423,15 @@ class Replication:
             reason="",
             hint="",
         )
+
+    def _unsent(self, standing: Standing, path: Path) -> int:
+        """Bytes that are not on the replica yet, about: all of a new file, else its log."""
+        return self._guard.unfolded(path) if standing.row.synced_at else path.stat().st_size
+
+    def _behind(self, standing: Standing, began: datetime, why: str, *, ask_after: float) -> None:
+        since = standing.row.behind_since or began
+        self._set(standing, state=BackupState.BEHIND, behind_since=since, reason=why, hint="")
+        self._ask_soon(standing.row.repository_id, after=ask_after)
 
     def _not_known(self, standing: Standing) -> None:
         """Litestream finds new files by itself, in a fraction of a second."""

@@ -10,12 +10,15 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fossilrepo.models import BackupState, Replica
+from fossilrepo.models import BackupState, Replica, now
+from fossilrepo.wording import size
 
+LARGE = 64 * 2**20  # bytes that may take longer than one question to Litestream
+SLOWEST = 2**20  # bytes a second, below which a copy has failed
 KEEP_SYNCED_EVERY = timedelta(hours=1)  # an unchanged standing is written this often
 
 
@@ -79,3 +82,32 @@ def worst(rows: list[Replica]) -> BackupState:
         if state in states:
             return state
     return BackupState.CURRENT
+
+
+def over_all(rows: list[Replica]) -> dict[str, Any]:
+    """State, lag in seconds (None: not known) and the names of those that are behind."""
+    asked = [row for row in rows if row.state is not BackupState.OFF]
+    late = sorted(
+        row.label or row.repository_id
+        for row in asked
+        if row.behind_since is not None or row.state is BackupState.FAILING
+    )
+    at = now()
+    lags = [lag for row in asked if (lag := row.lag_s(at)) is not None]
+    unknown = any(row.state is BackupState.UNKNOWN for row in asked)
+    return {
+        "state": str(worst(asked)),
+        "lag_s": None if unknown and not late else max(lags, default=0.0),
+        "behind": late,
+    }
+
+
+def large_copy(row: Replica, left: int, at: datetime) -> str:
+    """What is said of bytes that are under way, in words; "" when they are few, or take too long.
+
+    Litestream tells nothing between the beginning of a copy and its end.
+    """
+    since = row.behind_since or at
+    if left < LARGE or (at - since).total_seconds() > left / SLOWEST:
+        return ""
+    return f"{size(left)} are on their way to the replica"

@@ -29,7 +29,7 @@ from fossilrepo.tools.litestream_control import (
 )
 from fossilrepo.tools.litestream_program import environment, program
 from fossilrepo.tools.litestream_restore import Ltx, Restored, ltx, reachable, restore
-from fossilrepo.tools.litestream_words import Lines, explain, lost_state, lost_tables
+from fossilrepo.tools.litestream_words import Lines, explain, lost_state, lost_tables, out_of_time
 from fossilrepo.tools.target import Target, seconds
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "lost_state",
     "lost_tables",
     "ltx",
+    "out_of_time",
     "program",
     "put_tables",
     "reachable",

@@ -18,6 +18,7 @@ Said = Callable[[str | None, int, str], None]
 
 _LEVELS = {"DEBUG": logging.DEBUG, "WARN": logging.WARNING, "ERROR": logging.ERROR}
 _LONGEST = 300
+_OUT_OF_TIME = "the target did not answer in time"
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (
         r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|StatusCode: 403|Forbidden",
@@ -57,7 +58,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"database is locked|SQLITE_BUSY", "the repository is busy", "it is tried again by itself"),
     (
         r"timeout|deadline exceeded|context canceled",
-        "the target did not answer in time",
+        _OUT_OF_TIME,
         "it is tried again by itself",
     ),
     (
@@ -79,6 +80,11 @@ def explain(text: str) -> tuple[str, str]:
         if re.search(pattern, text, re.IGNORECASE):
             return reason, hint
     return _short(text) or "Litestream failed without a word", "its log may say more"
+
+
+def out_of_time(text: str) -> bool:
+    """Whether the error says that it was not done in the time that it was given."""
+    return explain(text)[0] == _OUT_OF_TIME
 
 
 def lost_tables(text: str) -> bool:

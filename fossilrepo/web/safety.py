@@ -46,6 +46,8 @@ def safety(replication: Replication, repository_id: str, *, tells_why: bool) -> 
         return Safety("not known", "calm", line)
     lag = row.lag_s(now()) or 0.0
     where = f", {HERE}" if here else ""
+    if row.state is BackupState.BEHIND and row.reason:
+        return Safety("behind", "warn", _line("{}{}{}", row.reason, where, proof))
     if row.state is BackupState.BEHIND:
         words = "What changed in the last {} is not on the replica yet{}{}"
         return Safety("behind", "warn", _line(words, span(lag), where, proof))
