@@ -120,7 +120,7 @@ def test_tests_are_set_up_and_run_with_their_arguments(ready: Checkout, tmp_path
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told == {
-        "arguments": ["-n", "2", "--dist", "loadfile", "-k", "two words"],
+        "arguments": ["-n", "3", "--dist", "loadfile", "-k", "two words"],
         "folder": str(ready.folder),
     }
 

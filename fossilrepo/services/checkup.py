@@ -26,8 +26,10 @@ from fossilrepo.services.health import Check
 from fossilrepo.services.insights import Insights
 from fossilrepo.services.keys import fingerprint
 from fossilrepo.services.name_checks import names_lead_here
+from fossilrepo.services.port_checks import ports
 from fossilrepo.services.projection import Projection
 from fossilrepo.services.shelf import SUFFIX, Shelf
+from fossilrepo.services.standing import host_answers
 from fossilrepo.tools import caddy, fossil_audit, fossil_write, git_locks, litestream, machine
 from fossilrepo.tools.fossil import Fossil
 from fossilrepo.wording import plural
@@ -83,6 +85,8 @@ class Checkup:
         if thorough:
             checks.append(await self._programs())
             checks += await self._names()
+            runs = await host_answers(self._settings.control_socket)
+            checks.append(await ports(self._settings, runs=runs))
             checks.append(await asyncio.to_thread(self._inside, rows))
             checks.append(await self._audited(rows))
         return checks

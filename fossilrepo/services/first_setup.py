@@ -6,16 +6,15 @@ asked before anything is written. Works without a database.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import socket
 from pathlib import Path
 
 from fossilrepo.config import Settings, load
 from fossilrepo.errors import Conflict, InvalidInput
 from fossilrepo.services.health import Check
 from fossilrepo.services.name_checks import names_lead_here
+from fossilrepo.services.port_checks import Port, free
 
 
 async def look(
@@ -23,24 +22,8 @@ async def look(
 ) -> list[Check]:
     """Whether the names lead here and the ports are free."""
     checks = await names_lead_here(domain, routing)
-    checks += [_port(number) for number in (http_port, https_port)]
+    checks += [free(Port("Caddy", "", number)) for number in (http_port, https_port)]
     return checks
-
-
-def _port(number: int) -> Check:
-    name = f"port {number}"
-    try:
-        with socket.create_server(("", number)):
-            return Check(name, "ok", "free")
-    except OSError as error:
-        if error.errno == errno.EACCES:
-            return Check(
-                name,
-                "warn",
-                "this account may not use it",
-                "the service may: `fossilrepo service install`",
-            )
-        return Check(name, "fail", "another program has it", "see which: `ss -ltnp`, and stop it")
 
 
 def configuration(domain: str, email: str, data: Path | None, routing: str = "host") -> str:
