@@ -149,6 +149,26 @@ class Certificates:
     async def troubles(self) -> list[Trouble]:
         """What people are told of before browsers refuse to come."""
         late = [one.certificate for one in await asyncio.to_thread(self.standing) if one.late]
+        waiting = await asyncio.to_thread(self._who_waits)
+        words = "its host cannot be opened until an authority gives a new one; see the checks"
+        return [
+            *(
+                Trouble(
+                    f"certificate {name}",
+                    "waiting",
+                    f"{name} waits for its first certificate",
+                    f"More new names than a week allows: {words}.",
+                    "/system#h-checks",
+                )
+                for name in waiting[:5]
+            ),
+            *self._late(late),
+        ]
+
+    def _who_waits(self) -> list[str]:
+        return sorted(filter(self._is_served, self._waiting))
+
+    def _late(self, late: list[Certificate]) -> list[Trouble]:
         return [
             Trouble(
                 f"certificate {one.names[0]}",
@@ -201,7 +221,7 @@ class Certificates:
     async def _enough(self) -> list[Check]:
         """More names than an authority gives certificates for in a week want one for all."""
         count = await self._repositories.count()
-        waiting = sorted(filter(self._is_served, self._waiting))
+        waiting = self._who_waits()
         if not self._is_counted or (count <= MANY and not waiting):
             return []
         words = f"{count} repositories need one each, and Let's Encrypt gives 50 new ones a week"

@@ -41,6 +41,8 @@ async def test_names_beyond_what_the_authority_gives_wait_and_are_told(settings:
                 await certificates.require_room("museum.example.org")
         assert 6 * 86400 < refused.value.retry_after <= 7 * 86400
         await certificates.require_room("r0.example.org")  # was let through, and may ask again
+        (trouble,) = await certificates.troubles()
+        assert "museum.example.org waits" in trouble.title
         told = {check.name: check for check in await certificates.doctor(False)}
         check = told["number of certificates"]
         assert check.result == "fail" and "1 wait for theirs: museum.example.org" in check.found
