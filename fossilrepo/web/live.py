@@ -158,6 +158,6 @@ async def end_all(app: web.Application) -> None:
 WATCH: web.AppKey[Watch] = web.AppKey("watch", Watch)
 
 ROUTES = (
-    Route("GET", "/mirrors/{id}/events", Who.SIGNED_IN, mirror, lasts=True),
-    Route("GET", "/events", Who.SIGNED_IN, host, lasts=True),
+    Route("GET", "/mirrors/{id}/events", Who.SIGNED_IN, mirror),
+    Route("GET", "/events", Who.SIGNED_IN, host),
 )

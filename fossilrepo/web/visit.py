@@ -114,7 +114,6 @@ class Route:
     handler: Handler
     form: Form = Form.PAGE
     reads_upload: bool = False  # the handler itself reads the body, CSRF token first
-    lasts: bool = False  # a stream: its answer ends when the reader goes
 
     @property
     def changes(self) -> bool:

@@ -94,7 +94,7 @@ def refused(answer: Answer) -> bool:
 
 
 async def ask(browser: Browser, route: Route) -> Answer:
-    if route.lasts:
+    if route.path.endswith("/events"):
         return await browser.ask("HEAD", path(route))
     if not route.changes:
         return await browser.get(path(route))
