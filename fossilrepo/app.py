@@ -83,7 +83,8 @@ async def _run(
 ) -> None:
     services = core.services
     async with AsyncExitStack() as stack:
-        await asyncio.to_thread(core.shelf.empty_scratch)
+        if not await asyncio.to_thread(core.shelf.empty_scratch):
+            core.tasks.keep("scratch files", core.shelf.empty_scratch_later)
         await services.jobs.recognise_interrupted()
         await core.replacing.clear_stale()
         await services.previews.clear_at_start()

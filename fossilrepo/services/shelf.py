@@ -8,6 +8,7 @@ Owns the paths and the links. `repos/NAME.fossil` is what people see,
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -23,6 +24,7 @@ from fossilrepo.tools import jail
 from fossilrepo.tools.identity import Identity, give
 
 SUFFIX = ".fossil"
+LEFT_EVERY = 20.0  # seconds
 _JOURNAL_MODES = 18  # the place in a database's header: 1 rollback journal, 2 write-ahead log
 SIDE_FILES = ("-wal", "-shm", "-journal")
 
@@ -40,6 +42,7 @@ class Shelf:
         self._settings = settings
         self._identity = identity
         self._using = -1
+        self._left: list[Path] = []
 
     def prepare(self) -> None:
         """Make the folders that are missing; ours alone, except what Fossil must reach."""
@@ -294,16 +297,27 @@ class Shelf:
         fcntl.flock(self._using, fcntl.LOCK_SH)
         return self._using
 
-    def empty_scratch(self) -> None:
-        """At start: what a crash left on its way in or out, unless another process works there."""
+    def empty_scratch(self) -> bool:
+        """At start: what a crash left on its way in or out; False: others work there just now."""
+        self._left = list(self.scratch.iterdir())
+        return self._remove_left()
+
+    async def empty_scratch_later(self) -> None:
+        """What the start could not remove, once no other process works there."""
+        while not await asyncio.to_thread(self._remove_left):  # noqa: ASYNC110 - by its lock alone
+            await asyncio.sleep(LEFT_EVERY)
+
+    def _remove_left(self) -> bool:
         try:
             fcntl.flock(self._using, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in self._left:
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         except BlockingIOError:
-            return
-        for path in self.scratch.iterdir():
-            with suppress(FileNotFoundError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        fcntl.flock(self._using, fcntl.LOCK_SH)
+            return False
+        finally:
+            fcntl.flock(self._using, fcntl.LOCK_SH)  # lost also when the other could not be had
+        return True
 
     def size(self, repository_id: str) -> int:
         """Bytes of the repository with its write-ahead log."""

