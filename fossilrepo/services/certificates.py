@@ -150,20 +150,7 @@ class Certificates:
         """What people are told of before browsers refuse to come."""
         late = [one.certificate for one in await asyncio.to_thread(self.standing) if one.late]
         waiting = await asyncio.to_thread(self._who_waits)
-        words = "its host cannot be opened until an authority gives a new one; see the checks"
-        return [
-            *(
-                Trouble(
-                    f"certificate {name}",
-                    "waiting",
-                    f"{name} waits for its first certificate",
-                    f"More new names than a week allows: {words}.",
-                    "/system#h-checks",
-                )
-                for name in waiting[:5]
-            ),
-            *self._late(late),
-        ]
+        return [*map(_waits, waiting[:5]), *self._late(late)]
 
     def _who_waits(self) -> list[str]:
         return sorted(filter(self._is_served, self._waiting))
@@ -236,3 +223,13 @@ class Certificates:
                 "caddy.certificate and caddy.key; or see server.routing",
             )
         ]
+
+
+def _waits(name: str) -> Trouble:
+    return Trouble(
+        f"certificate {name}",
+        "waiting",
+        f"{name} waits for its first certificate",
+        "The authority takes no more new names this week; until then its host cannot be opened.",
+        "/system#h-checks",
+    )

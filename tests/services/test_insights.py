@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from fossilrepo.config import Settings
+from fossilrepo.core import open_services
 from fossilrepo.insight import Asked, Contributor, DiskDay, Kept, days_until_full, merged
 from fossilrepo.models import Visibility, now
 from fossilrepo.services.insights import contributors
@@ -302,3 +304,24 @@ def test_the_day_on_which_the_disk_is_full() -> None:
     assert days_until_full(days) == 6
     assert days_until_full(days[:3]) is None
     assert days_until_full([replace(day, free=500) for day in days]) is None
+
+
+async def test_two_processes_that_read_one_history_do_it_in_turn(
+    here: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `repo insights` does beside a running host, while a long history is kept in parts."""
+    monkeypatch.setattr("fossilrepo.db.insights.PART", 1)
+    writer = Writer(here, 7)
+    for _ in range(6):
+        await writer.commit()
+    async with open_services(here.services.settings) as command:
+        demo = await command.repos.get(HERE, "demo")
+        for services in (here.services, command):
+            await services.insights.refresh(demo)
+        await asyncio.gather(
+            *(one.insights.refresh(demo, whole=True) for one in (here.services, command) * 2)
+        )
+        kept = await command.insights.of(demo)
+        assert kept is not None and kept.counts["ci"] == len(await writer.checkins())
+        found = await command.insights.events(HERE, Asked(repository="demo", kinds=("ci",)), 100)
+        assert len(found) == len({one.hash for one in found}) == len(await writer.checkins())
